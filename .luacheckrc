@@ -1,0 +1,4 @@
+std = "lua54"
+max_line_length = 100
+exclude_files = { "**/meta.lua" }
+files["spec"] = { std = "+busted" }

@@ -1,0 +1,76 @@
+rockspec_format = "3.0"
+package = "lua-pg"
+version = "scm-1"
+source = {
+  url = "git+https://github.com/lua-pg/lua-pg.git",
+}
+description = {
+  summary = "A PostgreSQL client for Lua 5.4 with limits, cancellation and errors that help",
+  license = "MIT",
+}
+dependencies = {
+  "lua >= 5.4",
+  "lua-cjson",
+}
+-- Only the library: where its header lies, src/ finds out by itself.
+external_dependencies = {
+  PQ = { library = "pq" },
+}
+build = {
+  type = "builtin",
+  modules = {
+    ["pg.core"] = {
+      sources = {
+        "src/actions.c",
+        "src/await.c",
+        "src/box.c",
+        "src/buffer.c",
+        "src/cancel.c",
+        "src/codec.c",
+        "src/codec_array.c",
+        "src/codec_array_encode.c",
+        "src/codec_interval.c",
+        "src/codec_json.c",
+        "src/codec_json_encode.c",
+        "src/codec_network.c",
+        "src/codec_number.c",
+        "src/codec_numeric.c",
+        "src/codec_scalar.c",
+        "src/codec_shortest.c",
+        "src/codec_time.c",
+        "src/conn.c",
+        "src/connect.c",
+        "src/conninfo.c",
+        "src/core.c",
+        "src/error.c",
+        "src/notice.c",
+        "src/outcome.c",
+        "src/params.c",
+        "src/relay.c",
+        "src/result.c",
+        "src/rows.c",
+        "src/run.c",
+        "src/settings.c",
+        "src/statement.c",
+        "src/wire.c",
+      },
+      defines = { "_POSIX_C_SOURCE=200809L" },
+      libraries = { "pq", "pthread" },
+      incdirs = { "$(PQ_INCDIR)" },
+      libdirs = { "$(PQ_LIBDIR)" },
+    },
+    ["pg.advice"] = "lua/pg/advice.lua",
+    ["pg.conditions"] = "lua/pg/conditions.lua",
+    ["pg.connect_text"] = "lua/pg/connect_text.lua",
+    ["pg.error_text"] = "lua/pg/error_text.lua",
+    ["pg.errors"] = "lua/pg/errors.lua",
+    ["pg.fixes"] = "lua/pg/fixes.lua",
+    ["pg.options"] = "lua/pg/options.lua",
+    ["pg.secrets"] = "lua/pg/secrets.lua",
+    ["pg.sql"] = "lua/pg/sql.lua",
+    ["pg.throwaway"] = "lua/pg/throwaway.lua",
+  },
+  install = {
+    lua = { ["pg.throwaway"] = "lua/pg/throwaway.sh" },
+  },
+}

@@ -1,0 +1,93 @@
+-- SPDX-License-Identifier: MIT
+-- pg: PostgreSQL for Lua. What `require "pg"` returns.
+local core = require "pg.core"
+local errors = require "pg.errors"
+local forms = require "pg.forms"
+local options = require "pg.options"
+local sql = require "pg.sql"
+
+local pg = {}
+
+pg.version = "scm-1"
+--- libpq's version as PQlibVersion() gives it: 150018 is 15.18.
+pg.libpq = core.libpq
+--- NULL, where nil would vanish; the same value as cjson.null.
+pg.null = core.null
+pg.default = sql.default
+pg.raw = sql.raw
+pg.identifier = sql.identifier
+pg.literal = sql.literal
+pg.array = core.array
+pg.json = core.json
+pg.bytea = core.bytea
+pg.typed = core.typed
+pg.encode = core.encode
+pg.limits = core.limits
+pg.actions = require "pg.actions"
+
+-- Empty lists carry lua-cjson's own mark where it has one, so that it writes
+-- them as [] too.
+local has_cjson, cjson = pcall(require, "cjson")
+if has_cjson and type(cjson.empty_array_mt) == "table" then
+  core.mark_lists(cjson.empty_array_mt)
+end
+
+core.on_error(errors.new)
+core.on_unknown(options.unknown)
+core.on_form(function(_, action, given) return forms.build(action, given) end)
+errors.versions.module = pg.version
+errors.versions.libpq = ("%d.%d"):format(core.libpq // 10000, core.libpq % 10000)
+
+local methods = core.methods
+methods.insert = forms.insert
+
+--- One round trip that runs nothing. The seconds it took, or nil and an error.
+---@return number|nil, pg.Error?
+function methods:ping()
+  local started = core.now()
+  local answer, err = self:query ""
+  if not answer then return nil, err end
+  return core.now() - started
+end
+
+--- Opens a connection.
+---@param given? pg.Options|string options, a URI, a conninfo string, or a saved name
+---@return pg.Connection|nil
+---@return pg.Error?
+function pg.connect(given)
+  if type(given) == "string" and options.is_name(given) then return core.open(given) end
+  return core.open(options.specification(given, 2))
+end
+
+--- Saves a connection under a name, for scripts that need not know the rest.
+---@param name string
+---@param given pg.Options|string
+function pg.save(name, given)
+  if type(name) ~= "string" or name == "" then
+    error("a saved connection needs a name", 2)
+  elseif not options.is_name(name) then
+    error(("'%s' reads as a URI or a conninfo string; a saved name must not"):format(name), 2)
+  end
+  local spec = options.specification(given, 2)
+  spec.name = spec.name or name
+  spec.keywords.application_name = spec.keywords.application_name or spec.name
+  core.save(name, spec)
+end
+
+--- Connects, makes a round trip, closes again.
+---@param given? pg.Options|string as for pg.connect
+---@return {success: true, server: string, database: string, user: string, ssl: table|false, latency: number}|nil
+---@return pg.Error?
+function pg.test(given)
+  local db <close>, err = pg.connect(given)
+  if not db then return nil, err end
+  local started = core.now()
+  local answer, failure = db:query
+    "SELECT pg_catalog.current_database() AS database, current_user AS \"user\""
+  if not answer then return nil, failure end
+  local status, row = db:status(), answer.rows[1]
+  return { success = true, server = status.server, database = row.database, user = row.user,
+    ssl = status.ssl, latency = core.now() - started }
+end
+
+return pg

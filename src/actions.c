@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+/* actions: query, update, delete and execute as scripts call them, with
+ * positional values or with one table of the form's fields.
+ * "e" in a comment: may raise a Lua error. */
+#include "actions.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "error.h"
+#include "run.h"
+#include "statement.h"
+
+static const char form_key = 0; /* builds SQL from {table=, set=, where=} */
+
+typedef struct call {
+  lpg_settings settings;
+  int count; /* of values */
+} call;
+
+/* --- guards ----------------------------------------------------------- */
+
+static bool suits(lpg_action action, const char *word)
+{
+  switch (action) {
+  case LPG_UPDATE:
+    return !strcmp(word, "update") || !strcmp(word, "merge") ||
+           !strcmp(word, "with");
+  case LPG_DELETE:
+    return !strcmp(word, "delete") || !strcmp(word, "with");
+  case LPG_QUERY:
+  case LPG_EXECUTE:
+    break;
+  }
+  return true;
+}
+
+/* Pushes the fields of an error when the call must not be sent. e */
+static bool refused(lua_State *L, lpg_action action, int count)
+{
+  size_t length;
+  char word[LPG_WORD];
+  const char *sql = lua_tolstring(L, 2, &length);
+  if (memchr(sql, 0, length)) {
+    lpg_error_new(L, "invalid_parameter", "the SQL text holds a NUL byte");
+    return true;
+  }
+  if (count > LPG_MAX_PARAMS) {
+    lpg_error_new(L, "invalid_parameter",
+                  "%d parameters: a statement takes at most %d", count,
+                  LPG_MAX_PARAMS);
+    return true;
+  }
+  lpg_first_word(sql, word);
+  if (suits(action, word))
+    return false;
+  lpg_error_new(
+      L, "wrong_action", "%s; this one %s%s",
+      action == LPG_UPDATE
+          ? "update takes a statement that begins with UPDATE, MERGE or WITH"
+          : "delete takes a statement that begins with DELETE or WITH",
+      *word ? "begins with " : "is empty", word);
+  return true;
+}
+
+static int refuse(lua_State *L)
+{
+  int fields = lua_gettop(L);
+  lua_pushvalue(L, 2);
+  lua_setfield(L, fields, "sql");
+  lua_getiuservalue(L, 1, 1);
+  lua_getiuservalue(L, -1, LPG_CONN_IDENTITY);
+  lua_pushvalue(L, fields);
+  lpg_error_identity(L, -2);
+  return lpg_error_return(L);
+}
+
+/* --- one table -------------------------------------------------------- */
+
+/* Replaces the list at 3 by its values. */
+static int unpack(lua_State *L)
+{
+  if (lua_isnil(L, 3)) {
+    lua_settop(L, 2);
+    return 0;
+  }
+  if (!lua_istable(L, 3))
+    return luaL_error(L, "parameters must be a list, not a %s",
+                      luaL_typename(L, 3));
+  lua_pushliteral(L, "n");
+  lua_Integer count = lua_rawget(L, 3) == LUA_TNUMBER
+                          ? lua_tointeger(L, -1)
+                          : (lua_Integer)lua_rawlen(L, 3);
+  lua_settop(L, 3);
+  int n = (int)(count < 0                ? 0
+                : count > LPG_MAX_PARAMS ? LPG_MAX_PARAMS + 1
+                                         : count);
+  luaL_checkstack(L, n + 1, "parameters");
+  for (int i = 1; i <= n; i++)
+    lua_rawgeti(L, 3, i);
+  lua_remove(L, 3);
+  return n;
+}
+
+/* {table=, set=, where=}: the builder answers SQL, values and what is left of
+ * the options; or nil and an error, which stay on the stack. */
+static bool build_form(lua_State *L, lpg_action action)
+{
+  lua_getfield(L, 2, "table");
+  bool form = !lua_isnil(L, -1);
+  lua_pop(L, 1);
+  if (!form || (action != LPG_UPDATE && action != LPG_DELETE))
+    return true;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &form_key);
+  lua_pushvalue(L, 1);
+  lua_pushstring(L, action == LPG_UPDATE ? "update" : "delete");
+  lua_pushvalue(L, 2);
+  lua_call(L, 3, 2);
+  if (lua_isnil(L, -2))
+    return false;
+  lua_pop(L, 1);
+  lua_replace(L, 2);
+  return true;
+}
+
+/* The call's fields from the table at 2; then sql at 2, values from 3.
+ * Answers false with nil and an error on the stack. e */
+static bool take_table(lua_State *L, lpg_action action, call *c)
+{
+  lua_settop(L, 2);
+  if (!build_form(L, action))
+    return false;
+  lua_settop(L, 2);
+  lua_pushnil(L); /* 3: parameters */
+  lua_pushnil(L); /* 4: query */
+  for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
+    const char *key = lua_type(L, 5) == LUA_TSTRING ? lua_tostring(L, 5) : "";
+    if (strcmp(key, "query") == 0) {
+      lua_pushvalue(L, 6);
+      lua_replace(L, 4);
+    } else if (strcmp(key, "parameters") == 0) {
+      lua_pushvalue(L, 6);
+      lua_replace(L, 3);
+    } else if (!*key || !lpg_settings_take(L, &c->settings, 5, 6)) {
+      lpg_unknown_option(L, 5, "action");
+    }
+  }
+  if (lua_type(L, 4) != LUA_TSTRING)
+    luaL_error(L, "query must be a string of SQL, not %s%s",
+               lua_isnil(L, 4) ? "" : "a ", luaL_typename(L, 4));
+  lua_replace(L, 2);
+  c->count = unpack(L);
+  return true;
+}
+
+static int act(lua_State *L, lpg_action action)
+{
+  lpg_handle *handle;
+  call c;
+  if (!lpg_handle_ready(L, 1, &handle))
+    return 2;
+  c.settings = handle->settings;
+  if (lua_type(L, 2) == LUA_TTABLE) {
+    if (!take_table(L, action, &c))
+      return 2;
+  } else if (lua_type(L, 2) != LUA_TSTRING) {
+    return luaL_argerror(L, 2, "a string of SQL or a table expected");
+  } else {
+    c.count = lua_gettop(L) - 2;
+  }
+  if (refused(L, action, c.count))
+    return refuse(L);
+  return lpg_run(L, action, c.count, &c.settings);
+}
+
+static int query(lua_State *L)
+{
+  return act(L, LPG_QUERY);
+}
+
+static int update(lua_State *L)
+{
+  return act(L, LPG_UPDATE);
+}
+
+static int delete (lua_State *L)
+{
+  return act(L, LPG_DELETE);
+}
+
+static int execute(lua_State *L)
+{
+  return act(L, LPG_EXECUTE);
+}
+
+/* core.on_form(f): f(db, action, options) answers {query=, parameters=, ...}.
+ */
+static int on_form(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &form_key);
+  return 0;
+}
+
+void lpg_actions_open_library(lua_State *L, int core)
+{
+  static const luaL_Reg methods[] = {{"query", query},
+                                     {"update", update},
+                                     {"delete", delete},
+                                     {"execute", execute},
+                                     {NULL, NULL}};
+  lua_getfield(L, core, "methods");
+  luaL_setfuncs(L, methods, 0);
+  lua_pop(L, 1);
+  lua_pushcfunction(L, on_form);
+  lua_setfield(L, core, "on_form");
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+#include "await.h"
+
+#include <lauxlib.h>
+#include <poll.h>
+
+#include "deadline.h"
+
+static const char *const name = "pg.operation/1";
+static const char tick_key = 0;
+
+/* The host's debug hooks and Ctrl-C act between slices. */
+static const double SLICE = 0.05;
+enum { STRETCH = 64 }; /* results between looks at the clock */
+
+/* Marks the connection abandoned: the frame that waited is gone. One function
+ * for __close and __gc; after a good end it finds nothing to do. */
+static int abandon(lua_State *L)
+{
+  lpg_op *op = luaL_checkudata(L, 1, name);
+  lpg_conn *c = op->conn;
+  op->conn = NULL;
+  if (!c || c->op != op)
+    return 0;
+  c->op = NULL;
+  if (c->wire.phase == LPG_CONNECTING)
+    lpg_wire_close(&c->wire);
+  else
+    lpg_wire_stop(&c->wire, LPG_ABANDONED);
+  return 0;
+}
+
+lpg_op *lpg_op_begin(lua_State *L, int index)
+{
+  index = lua_absindex(L, index);
+  lpg_conn *c = lua_touserdata(L, index);
+  luaL_checkstack(L, 8, "operation");
+  if (lua_getiuservalue(L, index, LPG_CONN_OP) == LUA_TUSERDATA) {
+    lua_pushnil(L); /* in use: only this frame holds it now */
+    lua_setiuservalue(L, index, LPG_CONN_OP);
+  } else {
+    lua_pop(L, 1);
+    lpg_op *fresh = lua_newuserdatauv(L, sizeof *fresh, 1);
+    fresh->conn = NULL;
+    luaL_setmetatable(L, name);
+  }
+  lpg_op *op = lua_touserdata(L, -1);
+  *op = (lpg_op){.ticked = lpg_now()};
+  lua_pushvalue(L, index);
+  lua_setiuservalue(L, -2, 1);
+  lua_toclose(L, -1);
+  op->conn = c;
+  c->op = op;
+  return op;
+}
+
+void lpg_op_end(lua_State *L, int slot)
+{
+  lpg_op *op = lua_touserdata(L, slot);
+  op->conn->op = NULL;
+  op->conn = NULL;
+  lua_getiuservalue(L, slot, 1);
+  lua_pushvalue(L, slot);
+  lua_setiuservalue(L, -2, LPG_CONN_OP);
+  lua_pop(L, 1);
+  lua_pushnil(L);
+  lua_setiuservalue(L, slot, 1);
+}
+
+/* An empty stretch of Lua: hooks by count, line or call see it. */
+static void tick(lua_State *L, lpg_op *op, int slot)
+{
+  op->ticked = lpg_now();
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &tick_key);
+  lua_callk(L, 0, 0, slot, lpg_await);
+}
+
+/* Calls the connection's own `wait`. Answers false when it cannot yield. */
+static bool yield(lua_State *L, lpg_op *op, int slot, int fd, const char *mode,
+                  double seconds)
+{
+  op->ticked = lpg_now();
+  lua_getiuservalue(L, slot, 1);
+  lua_getiuservalue(L, -1, LPG_CONN_WAIT);
+  lua_pushinteger(L, fd);
+  lua_pushstring(L, mode);
+  lua_pushnumber(L, seconds);
+  lua_callk(L, 3, 1, slot, lpg_await);
+  return !lua_isboolean(L, -1) || lua_toboolean(L, -1);
+}
+
+static void wait(lua_State *L, lpg_op *op, int slot, lpg_step need)
+{
+  const lpg_wire *w = &op->conn->wire;
+  bool has_wait = op->conn->has_wait;
+  int fd = lpg_wire_descriptor(w);
+  double left = lpg_left_until(w->deadline);
+  const char *mode = need == LPG_READ ? "r" : need == LPG_WRITE ? "w" : "rw";
+  if (has_wait && lua_isyieldable(L) && yield(L, op, slot, fd, mode, left))
+    return;
+  if (!op->conn) /* closed by the code that `wait` ran */
+    return;
+  short events = need == LPG_READ    ? POLLIN
+                 : need == LPG_WRITE ? POLLOUT
+                                     : POLLIN | POLLOUT;
+  struct pollfd p = {.fd = fd, .events = events};
+  if (poll(&p, 1, lpg_poll_timeout(left < SLICE ? left : SLICE)) <= 0)
+    tick(L, op, slot);
+}
+
+/* Rows that pour in without a wait must not shut out hooks and other
+ * coroutines. */
+static void breathe(lua_State *L, lpg_op *op, int slot)
+{
+  if (++op->stretch % STRETCH != 0 || lpg_now() - op->ticked < SLICE)
+    return;
+  if (op->conn->has_wait && lua_isyieldable(L) &&
+      yield(L, op, slot, lpg_wire_descriptor(&op->conn->wire), "r", 0))
+    return;
+  tick(L, op, slot);
+}
+
+int lpg_await(lua_State *L, int status, lua_KContext context)
+{
+  (void)status;
+  int slot = (int)context;
+  lpg_op *op = lua_touserdata(L, slot);
+  for (;;) {
+    lua_settop(L, slot + op->kept); /* what `wait` left */
+    if (!op->conn)
+      return luaL_error(L, "the connection was closed during this call");
+    lpg_step need = lpg_wire_step(&op->conn->wire);
+    switch (need) {
+    case LPG_READ:
+    case LPG_WRITE:
+    case LPG_READ_WRITE:
+      wait(L, op, slot, need);
+      break;
+    case LPG_RESULT:
+      op->result(L, op, slot);
+      breathe(L, op, slot);
+      break;
+    case LPG_AGAIN:
+      breathe(L, op, slot);
+      break;
+    case LPG_DONE: {
+      int results = op->done(L, op, slot);
+      if (results != LPG_CONTINUE)
+        return results;
+      break;
+    }
+    }
+  }
+}
+
+void lpg_await_open_library(lua_State *L)
+{
+  static const luaL_Reg meta[] = {
+      {"__gc", abandon}, {"__close", abandon}, {NULL, NULL}};
+  luaL_newmetatable(L, name);
+  luaL_setfuncs(L, meta, 0);
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lua_pop(L, 1);
+  if (luaL_loadstring(L, "for _ = 1, 1000 do end") != LUA_OK)
+    lua_error(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &tick_key);
+}

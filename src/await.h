@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* await: the one loop that waits. An operation is a userdata of its own in a
+ * to-be-closed slot of the C function that runs it; when that frame goes away
+ * in the middle (an error, a closed or collected coroutine), the operation
+ * marks its connection abandoned, asks the server to cancel, and never waits.
+ * "e" in a comment: may raise a Lua error. */
+#ifndef LPG_AWAIT_H
+#define LPG_AWAIT_H
+
+#include "conn.h"
+
+enum { LPG_CONTINUE = -1 };
+
+typedef struct lpg_op {
+  lpg_conn *conn; /* NULL once it is over, or cut off */
+  int kept;       /* stack slots above its own that belong to it */
+  double ticked;
+  unsigned stretch;
+  /* Called for LPG_RESULT, with the stack at slot + kept. e */
+  void (*result)(lua_State *L, struct lpg_op *op, int slot);
+  /* Called for LPG_DONE: sends what comes next and answers LPG_CONTINUE, or
+   * ends the operation and answers how many results are on the top. e */
+  int (*done)(lua_State *L, struct lpg_op *op, int slot);
+
+  /* what run.c and connect.c keep here */
+  int stage, action, first, count;
+  lpg_settings settings;
+  lpg_limits limits;
+  double deadline, elapsed, server_timeout;
+  lua_Integer rows, affected;
+  bool script, described, answering, tabular, misread, transaction;
+} lpg_op;
+
+/* Pushes an operation on the connection at `index`, into a slot to be closed.
+ * The connection must be free. e */
+lpg_op *lpg_op_begin(lua_State *L, int index);
+/* The operation at `slot` has ended well; its connection is free. e */
+void lpg_op_end(lua_State *L, int slot);
+
+/* Steps and waits until `done` answers. Both first call and continuation:
+ * `return lpg_await(L, LUA_OK, slot)`. e */
+int lpg_await(lua_State *L, int status, lua_KContext slot);
+
+void lpg_await_open_library(lua_State *L);
+
+#endif

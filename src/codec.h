@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* codec: PostgreSQL's bytes of one value to one Lua value, and Lua tables to
+ * PostgreSQL's text. A type is a row in a table. Knows Lua, not libpq.
+ * "e" in a comment: may raise a Lua error (memory only); nothing is leaked. */
+#ifndef LPG_CODEC_H
+#define LPG_CODEC_H
+
+#include <lua.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "buffer.h"
+
+/* How the caller wants values to look; one a statement. */
+typedef struct lpg_view {
+  bool numeric_as_number; /* numeric = "number" */
+  bool json_as_text;      /* json = "text" */
+} lpg_view;
+
+typedef struct lpg_type lpg_type;
+
+/* Pushes exactly one value and answers NULL, or pushes nothing and answers
+ * what is wrong with the bytes (a static text in lower case, without the
+ * bytes themselves: "not an integer"). Never reads past bytes[length - 1];
+ * in the text format bytes[length] is a NUL too. e */
+typedef const char *lpg_decode(lua_State *L, const lpg_type *type,
+                               const lpg_view *view, const char *bytes,
+                               size_t length);
+
+struct lpg_type {
+  uint32_t oid;
+  uint32_t element; /* an array's element type, else 0 */
+  const char *name; /* as format_type() writes it: "timestamp with time zone",
+                       "integer[]" */
+  lpg_decode *text;
+  lpg_decode *binary;  /* NULL: only the text form is known */
+  bool prefers_binary; /* binary results pay: bytea, float and int arrays */
+  char delimiter;      /* between array elements of this element type */
+};
+
+/* The row of a built-in type, or NULL. */
+const lpg_type *lpg_type_find(uint32_t oid);
+/* The same by name: "integer", "int4", "timestamptz[]". */
+const lpg_type *lpg_type_named(const char *name);
+
+/* A type without a row: the text as it is. e */
+lpg_decode lpg_decode_string;
+/* Arrays of any element type, by type->element. e */
+lpg_decode lpg_array_text, lpg_array_binary;
+
+/* What cannot be encoded, and where: "[2][1]: cannot send a function". */
+typedef struct lpg_fault {
+  char text[200];
+} lpg_fault;
+
+/* Encoders append text to `out` (owned by the caller in a box) and answer
+ * false with the fault filled in. They use raw access only, so no user code
+ * runs; the stack is left as it was. A failed buffer is the caller's to
+ * notice. e */
+
+/* A sequence, nested for dimensions, as an array literal `{1,"a",NULL}` whose
+ * elements suit `element` (NULL: an unknown type, plain text). Elements:
+ * booleans, numbers, strings, pg.null; for json elements any value. */
+bool lpg_array_encode(lua_State *L, int index, const lpg_type *element,
+                      lpg_buffer *out, lpg_fault *fault);
+/* Any value as JSON text. */
+bool lpg_json_encode(lua_State *L, int index, lpg_buffer *out,
+                     lpg_fault *fault);
+
+/* One JSON document, whole: pushes its value, strings at the top level as
+ * strings. Answers as lpg_decode does. e */
+const char *lpg_json_decode(lua_State *L, const char *bytes, size_t length);
+
+/* Numbers as PostgreSQL reads them, whatever the host's LC_NUMERIC: integral
+ * floats without fraction or exponent while they fit in 64 bits, otherwise
+ * the shortest digits that read back the same; "NaN", "Infinity". Answers the
+ * length; `text` holds at least LPG_NUMBER bytes, NUL included. */
+enum { LPG_NUMBER = 40 };
+size_t lpg_float_text(double value, char *text);
+size_t lpg_integer_text(lua_Integer value, char *text);
+/* A float in C's or PostgreSQL's spelling ("1.5e300", "NaN", "Infinity",
+ * "-Infinity"), whole and correctly rounded, whatever LC_NUMERIC. */
+bool lpg_float_parse(const char *text, size_t length, double *value);
+
+/* An integer in decimal, whole, within 64 bits. */
+bool lpg_integer_parse(const char *text, size_t length, int64_t *value);
+
+/* Marks the table on the top as a list, so that it is `[]` even when empty.
+ * The mark is the metatable under this registry key (lua-cjson's
+ * empty_array_mt where it has one). e */
+extern const char lpg_list_mark;
+void lpg_mark_list(lua_State *L);
+bool lpg_is_marked(lua_State *L, int index);
+
+/* pg.json(v), pg.bytea(s), pg.typed(v, type): a table {v, type} with the
+ * metatable under this registry key ("json", "bytea" or the type's name). */
+extern const char lpg_wrapper_mark;
+bool lpg_is_wrapper(lua_State *L, int index);
+
+#endif

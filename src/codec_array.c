@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/* codec_array: arrays of any element type to Lua sequences, nested by
+ * dimension. Knows the shape of arrays; elements are their row's business. */
+#include <lauxlib.h>
+#include <lua.h>
+#include <string.h>
+
+#include "bytes.h"
+#include "codec_rows.h"
+#include "codec_text.h"
+
+static const char malformed[] = "not an array";
+static const char too_deep[] = "an array of more than six dimensions";
+
+typedef struct reader {
+  lua_State *L;
+  const lpg_type *element;
+  const lpg_view *view;
+  const char *at, *end;
+  char delimiter;
+  int leaf; /* the depth at which elements stand; 0: none seen yet */
+  int box;  /* the stack slot of big scratch space */
+  size_t sizes[LPG_DIMENSIONS + 1]; /* of the last list at each depth */
+  char *big;
+  char small[256];
+} reader;
+
+/* Nested lists and the reader's own slots. */
+static void make_room(lua_State *L)
+{
+  luaL_checkstack(L, 2 * LPG_DIMENSIONS + 8, "decoding an array");
+}
+
+static lpg_type string_row(void)
+{
+  return (lpg_type){.name = "text",
+                    .text = lpg_decode_string,
+                    .binary = lpg_decode_string,
+                    .delimiter = ','};
+}
+
+/* Space for one element: no element is longer than what is left when the
+ * first that needs it is met. */
+static char *scratch(reader *r, size_t size)
+{
+  if (size < sizeof r->small)
+    return r->small;
+  if (!r->big) {
+    r->big = lua_newuserdatauv(r->L, (size_t)(r->end - r->at) + 1, 0);
+    lua_replace(r->L, r->box);
+  }
+  return r->big;
+}
+
+/* Decoders are promised a NUL behind a text, which only a copy has. */
+static const char *decode_copy(reader *r, char *copy, size_t length)
+{
+  copy[length] = '\0';
+  return r->element->text(r->L, r->element, r->view, copy, length);
+}
+
+static const char *read_quoted(reader *r)
+{
+  const char *first = ++r->at, *at = first;
+  size_t escapes = 0;
+  while (at < r->end && *at != '"') {
+    if (*at == '\\') {
+      escapes++;
+      at++;
+    }
+    at++;
+  }
+  if (at >= r->end)
+    return malformed;
+  size_t length = (size_t)(at - first);
+  if (!escapes && r->element->text == lpg_decode_string) {
+    r->at = at + 1;
+    lua_pushlstring(r->L, first, length);
+    return NULL;
+  }
+  char *copy = scratch(r, length), *out = copy;
+  r->at = at + 1;
+  if (!escapes) {
+    memcpy(copy, first, length);
+    return decode_copy(r, copy, length);
+  }
+  for (const char *from = first; from < at; from++) {
+    from += *from == '\\';
+    *out++ = *from;
+  }
+  return decode_copy(r, copy, (size_t)(out - copy));
+}
+
+static const char *read_plain(reader *r)
+{
+  const char *first = r->at, *at = first;
+  while (at < r->end && *at != r->delimiter && *at != '}') {
+    if (*at == '{' || *at == '"')
+      return malformed;
+    at++;
+  }
+  size_t length = (size_t)(at - first);
+  if (length == 0)
+    return malformed;
+  if (lpg_is(first, length, "NULL")) {
+    lua_pushlightuserdata(r->L, NULL);
+  } else if (r->element->text == lpg_decode_string) {
+    lua_pushlstring(r->L, first, length);
+  } else {
+    char *copy = scratch(r, length);
+    r->at = at;
+    memcpy(copy, first, length);
+    return decode_copy(r, copy, length);
+  }
+  r->at = at;
+  return NULL;
+}
+
+static const char *read_element(reader *r, int depth)
+{
+  if (r->leaf == 0)
+    r->leaf = depth;
+  if (depth != r->leaf || r->at == r->end)
+    return malformed;
+  return *r->at == '"' ? read_quoted(r) : read_plain(r);
+}
+
+/* How many elements the list that begins here has: exact where none is quoted
+ * or a list, otherwise as many as its elder sibling. Never more than bytes. */
+static size_t guess_size(const reader *r, int depth)
+{
+  size_t size = 1;
+  for (const char *at = r->at; at < r->end; at++) {
+    if (*at == r->delimiter)
+      size++;
+    else if (*at == '}')
+      return size;
+    else if (*at == '"' || *at == '{')
+      break;
+  }
+  return r->sizes[depth];
+}
+
+static int table_size(size_t size)
+{
+  return size < 1 << 27 ? (int)size : 1 << 27;
+}
+
+/* From behind the opening brace to behind the closing one. On failure there
+ * may be more on the stack than before. */
+static const char *read_list(reader *r, int depth)
+{
+  if (depth > LPG_DIMENSIONS)
+    return too_deep;
+  lua_createtable(r->L, table_size(guess_size(r, depth)), 0);
+  for (lua_Integer n = 1;; n++) {
+    const char *wrong;
+    if (r->at < r->end && *r->at == '{') {
+      r->at++;
+      wrong = read_list(r, depth + 1);
+    } else {
+      wrong = read_element(r, depth);
+    }
+    if (wrong)
+      return wrong;
+    lua_rawseti(r->L, -2, n);
+    if (r->at == r->end)
+      return malformed;
+    char mark = *r->at++;
+    if (mark == '}') {
+      r->sizes[depth] = (size_t)n;
+      return NULL;
+    }
+    if (mark != r->delimiter)
+      return malformed;
+  }
+}
+
+/* "[0:2][-1:1]=" before an array whose indexes do not begin at 1: dropped. */
+static bool skip_bounds(reader *r)
+{
+  if (r->at == r->end || *r->at != '[')
+    return true;
+  while (r->at < r->end && *r->at && strchr("[]:-0123456789", *r->at))
+    r->at++;
+  lpg_cursor c = {r->at, r->end};
+  bool whole = lpg_accept(&c, '=');
+  r->at = c.at;
+  return whole;
+}
+
+static const char *read_text(reader *r)
+{
+  if (!skip_bounds(r) || r->at == r->end || *r->at++ != '{')
+    return malformed;
+  if (r->end - r->at == 1 && *r->at == '}') {
+    lua_createtable(r->L, 0, 0);
+    lpg_mark_list(r->L);
+    return NULL;
+  }
+  const char *wrong = read_list(r, 1);
+  return !wrong && r->at != r->end ? malformed : wrong;
+}
+
+const char *lpg_array_text_of(lua_State *L, const lpg_type *element,
+                              const lpg_view *view, const char *bytes,
+                              size_t length)
+{
+  const lpg_type string = string_row();
+  make_room(L);
+  lua_pushnil(L);
+  reader r;
+  r.L = L;
+  r.element = element ? element : &string;
+  r.view = view;
+  r.at = bytes;
+  r.end = bytes + length;
+  r.delimiter = r.element->delimiter;
+  r.leaf = 0;
+  r.box = lua_gettop(L);
+  memset(r.sizes, 0, sizeof r.sizes);
+  r.big = NULL;
+  const char *wrong = read_text(&r);
+  if (wrong)
+    lua_settop(L, r.box - 1);
+  else
+    lua_replace(L, r.box);
+  return wrong;
+}
+
+const char *lpg_array_text(lua_State *L, const lpg_type *type,
+                           const lpg_view *view, const char *bytes,
+                           size_t length)
+{
+  return lpg_array_text_of(L, lpg_type_find(type->element), view, bytes,
+                           length);
+}
+
+/* The binary form. */
+
+static const char *read_dimension(reader *r, lpg_span *s, const int32_t *sizes,
+                                  int left)
+{
+  lua_createtable(r->L, sizes[0], 0);
+  for (int32_t i = 1; i <= sizes[0]; i++) {
+    if (left > 1) {
+      const char *wrong = read_dimension(r, s, sizes + 1, left - 1);
+      if (wrong)
+        return wrong;
+    } else {
+      int32_t length = (int32_t)lpg_u32(s);
+      const unsigned char *bytes =
+          length > 0 ? lpg_take(s, (size_t)length) : s->at;
+      if (s->short_ || length < -1)
+        return malformed;
+      const char *wrong = NULL;
+      if (length == -1)
+        lua_pushlightuserdata(r->L, NULL);
+      else
+        wrong = r->element->binary(r->L, r->element, r->view,
+                                   (const char *)bytes, (size_t)length);
+      if (wrong)
+        return wrong;
+    }
+    lua_rawseti(r->L, -2, i);
+  }
+  return NULL;
+}
+
+static const char *read_binary(reader *r, const char *bytes, size_t length)
+{
+  lpg_span s = lpg_span_of(bytes, length);
+  uint32_t dimensions = lpg_u32(&s);
+  lpg_u32(&s); /* whether there are NULLs: each says so itself */
+  lpg_u32(&s); /* the element type: the column's type says so too */
+  if (dimensions > LPG_DIMENSIONS)
+    return too_deep;
+  int32_t sizes[LPG_DIMENSIONS];
+  uint64_t total = 1;
+  for (uint32_t i = 0; i < dimensions; i++) {
+    uint32_t size = lpg_u32(&s);
+    lpg_u32(&s); /* the lower bound */
+    /* An element has four bytes at least: a size that is a lie allocates
+     * nothing. */
+    total *= size;
+    if (size == 0 || size > length / 4 || total > length / 4)
+      return malformed;
+    sizes[i] = (int32_t)size;
+  }
+  if (s.short_ || total > lpg_left(&s) / 4 + (dimensions == 0))
+    return malformed;
+  if (dimensions == 0) {
+    lua_createtable(r->L, 0, 0);
+    lpg_mark_list(r->L);
+  } else {
+    const char *wrong = read_dimension(r, &s, sizes, (int)dimensions);
+    if (wrong)
+      return wrong;
+  }
+  return s.at == s.end ? NULL : malformed;
+}
+
+const char *lpg_array_binary_of(lua_State *L, const lpg_type *element,
+                                const lpg_view *view, const char *bytes,
+                                size_t length)
+{
+  const lpg_type string = string_row();
+  make_room(L);
+  int top = lua_gettop(L);
+  reader r = {.L = L, .element = element ? element : &string, .view = view};
+  if (!r.element->binary)
+    return "an array whose elements have no known binary form";
+  const char *wrong = read_binary(&r, bytes, length);
+  if (wrong)
+    lua_settop(L, top);
+  return wrong;
+}
+
+const char *lpg_array_binary(lua_State *L, const lpg_type *type,
+                             const lpg_view *view, const char *bytes,
+                             size_t length)
+{
+  return lpg_array_binary_of(L, lpg_type_find(type->element), view, bytes,
+                             length);
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+#include "conn.h"
+
+#include <lauxlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "await.h"
+#include "error.h"
+
+static const char *const conn_name = "pg.session/1";
+static const char *const handle_name = "pg.connection/1";
+
+void lpg_conn_close(lpg_conn *c)
+{
+  if (c->op)
+    c->op->conn = NULL;
+  c->op = NULL;
+  if (c->process != getpid())
+    lpg_wire_disown(&c->wire);
+  else
+    lpg_wire_close(&c->wire);
+  lpg_params_free(&c->params);
+}
+
+static int collect(lua_State *L)
+{
+  lpg_conn_close(luaL_checkudata(L, 1, conn_name));
+  return 0;
+}
+
+lpg_conn *lpg_conn_new(lua_State *L)
+{
+  lpg_conn *c = lua_newuserdatauv(L, sizeof *c, LPG_CONN_VALUES);
+  memset(c, 0, sizeof *c);
+  lpg_wire_init(&c->wire);
+  c->process = getpid();
+  luaL_setmetatable(L, conn_name);
+  return c;
+}
+
+lpg_handle *lpg_handle_new(lua_State *L, int index)
+{
+  index = lua_absindex(L, index);
+  lpg_handle *h = lua_newuserdatauv(L, sizeof *h, 1);
+  *h = (lpg_handle){.conn = lua_touserdata(L, index)};
+  lua_pushvalue(L, index);
+  lua_setiuservalue(L, -2, 1);
+  luaL_setmetatable(L, handle_name);
+  return h;
+}
+
+static lpg_handle *any_handle(lua_State *L, int index)
+{
+  return luaL_checkudata(L, index, handle_name);
+}
+
+lpg_handle *lpg_handle_check(lua_State *L, int index)
+{
+  lpg_handle *h = any_handle(L, index);
+  if (h->conn->closed)
+    luaL_error(L, "the connection is closed");
+  if (h->conn->process != getpid())
+    luaL_error(L, "the connection belongs to the process that opened it: "
+                  "connect anew after a fork");
+  return h;
+}
+
+bool lpg_handle_ready(lua_State *L, int index, lpg_handle **handle)
+{
+  lpg_handle *h = *handle = lpg_handle_check(L, index);
+  if (h->conn->op)
+    luaL_error(L, "the connection is busy with another statement; one "
+                  "connection runs one at a time");
+  if (h->conn->wire.phase != LPG_LOST && h->conn->wire.pg)
+    return true;
+  lpg_error_new(L, "connection_lost",
+                "the connection was lost earlier; db:reset() connects anew");
+  lua_getiuservalue(L, index, 1);
+  lua_getiuservalue(L, -1, LPG_CONN_IDENTITY);
+  lua_getiuservalue(L, -2, LPG_CONN_CAUSE);
+  lua_setfield(L, -4, "cause");
+  int identity = lua_gettop(L);
+  lua_pushvalue(L, identity - 2);
+  lpg_error_identity(L, identity);
+  lpg_error_return(L);
+  return false;
+}
+
+void lpg_conn_forget(lua_State *L, int index)
+{
+  index = lua_absindex(L, index);
+  lua_newtable(L);
+  lua_setiuservalue(L, index, LPG_CONN_STATEMENTS);
+  lua_newtable(L);
+  lua_setiuservalue(L, index, LPG_CONN_CATALOG);
+}
+
+static void identify(lua_State *L, const char *field, const char *value)
+{
+  if (value && *value)
+    lpg_error_string(L, field, value);
+}
+
+void lpg_conn_identify(lua_State *L, int index)
+{
+  index = lua_absindex(L, index);
+  const lpg_conn *c = lua_touserdata(L, index);
+  PGconn *pg = c->wire.pg;
+  lua_createtable(L, 0, 8);
+  identify(L, "host", PQhost(pg));
+  identify(L, "port", PQport(pg));
+  identify(L, "database", PQdb(pg));
+  identify(L, "user", PQuser(pg));
+  identify(L, "server", PQparameterStatus(pg, "server_version"));
+  lpg_error_boolean(L, "ssl_in_use", PQsslInUse(pg));
+  lua_getiuservalue(L, index, LPG_CONN_SPEC);
+  lua_getfield(L, -1, "name");
+  lua_setfield(L, -3, "connection");
+  lua_pop(L, 1);
+  lua_setiuservalue(L, index, LPG_CONN_IDENTITY);
+}
+
+/* --- methods ---------------------------------------------------------- */
+
+/* db:close(): twice is once. A handle of db:with{} closes nothing. */
+static int handle_close(lua_State *L)
+{
+  lpg_handle *h = any_handle(L, 1);
+  lpg_conn *c = h->conn;
+  if (!h->owner || c->closed)
+    return 0;
+  if (lpg_wire_busy(&c->wire) && c->process == getpid())
+    lpg_wire_stop(&c->wire, LPG_ABANDONED); /* the server is told, too */
+  c->closed = true;
+  lpg_conn_close(c);
+  return 0;
+}
+
+static const char *state_of(const lpg_conn *c)
+{
+  if (c->closed)
+    return "closed";
+  if (c->wire.phase == LPG_LOST || !c->wire.pg)
+    return "lost";
+  if (c->op || lpg_wire_busy(&c->wire))
+    return "busy";
+  switch (PQtransactionStatus(c->wire.pg)) {
+  case PQTRANS_IDLE:
+    return "idle";
+  case PQTRANS_INTRANS:
+    return "transaction";
+  case PQTRANS_INERROR:
+    return "failed";
+  case PQTRANS_ACTIVE:
+    return "busy";
+  case PQTRANS_UNKNOWN:
+    break;
+  }
+  return "lost";
+}
+
+static void push_ssl(lua_State *L, PGconn *pg)
+{
+  if (!pg || !PQsslInUse(pg)) {
+    lua_pushboolean(L, 0);
+    return;
+  }
+  lua_createtable(L, 0, 2);
+  lpg_error_string(L, "version", PQsslAttribute(pg, "protocol"));
+  lpg_error_string(L, "cipher", PQsslAttribute(pg, "cipher"));
+}
+
+static int handle_status(lua_State *L)
+{
+  const lpg_conn *c = any_handle(L, 1)->conn;
+  PGconn *pg = c->wire.pg;
+  lua_createtable(L, 0, 4);
+  lpg_error_string(L, "state", state_of(c));
+  if (pg) {
+    lua_pushinteger(L, PQbackendPID(pg));
+    lua_setfield(L, -2, "pid");
+    lpg_error_string(L, "server", PQparameterStatus(pg, "server_version"));
+  }
+  push_ssl(L, pg);
+  lua_setfield(L, -2, "ssl");
+  return 1;
+}
+
+static int handle_tostring(lua_State *L)
+{
+  const lpg_handle *h = any_handle(L, 1);
+  lua_getiuservalue(L, 1, 1);
+  lua_getiuservalue(L, -1, LPG_CONN_IDENTITY);
+  lua_pushfstring(L, "pg.connection (%s)", state_of(h->conn));
+  int text = lua_gettop(L);
+  if (lua_istable(L, text - 1)) {
+    lua_getfield(L, text - 1, "connection");
+    lua_getfield(L, text - 1, "user");
+    lua_getfield(L, text - 1, "host");
+    lua_getfield(L, text - 1, "database");
+    const char *name = lua_tostring(L, text + 1);
+    lua_pushfstring(
+        L, "%s%s%s@%s/%s (%s)", name ? name : "",
+        name ? ": " : "pg.connection: ", luaL_optstring(L, text + 2, "?"),
+        luaL_optstring(L, text + 3, "localhost"),
+        luaL_optstring(L, text + 4, "?"), state_of(h->conn));
+  }
+  return 1;
+}
+
+/* db:with{ timeout = 2 }: the same connection with other settings. */
+static int handle_with(lua_State *L)
+{
+  lpg_handle *h = lpg_handle_check(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_getiuservalue(L, 1, 1);
+  lpg_handle *other = lpg_handle_new(L, -1);
+  other->settings = h->settings;
+  lpg_settings_merge(L, &other->settings, 2);
+  return 1;
+}
+
+/* db:cancel(): asks the server to stop what another coroutine runs. */
+static int handle_cancel(lua_State *L)
+{
+  lpg_handle *h = lpg_handle_check(L, 1);
+  bool runs = h->conn->op && h->conn->wire.phase == LPG_FETCHING;
+  if (runs)
+    lpg_wire_stop(&h->conn->wire, LPG_CANCELLED);
+  lua_pushboolean(L, runs);
+  return 1;
+}
+
+/* core.cache(db): a table that lives as long as the connection and is emptied
+ * when DDL runs on it. */
+static int cache(lua_State *L)
+{
+  lpg_handle_check(L, 1);
+  lua_getiuservalue(L, 1, 1);
+  lua_getiuservalue(L, -1, LPG_CONN_CATALOG);
+  return 1;
+}
+
+/* core.in_transaction(db) */
+static int in_transaction(lua_State *L)
+{
+  const lpg_conn *c = lpg_handle_check(L, 1)->conn;
+  lua_pushboolean(L, c->wire.pg &&
+                         PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE);
+  return 1;
+}
+
+static void protect(lua_State *L)
+{
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+}
+
+void lpg_conn_open_library(lua_State *L, int core)
+{
+  static const luaL_Reg conn_meta[] = {{"__gc", collect}, {NULL, NULL}};
+  static const luaL_Reg handle_meta[] = {
+      {"__close", handle_close}, {"__tostring", handle_tostring}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"close", handle_close},
+                                     {"status", handle_status},
+                                     {"with", handle_with},
+                                     {"cancel", handle_cancel},
+                                     {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"cache", cache}, {"in_transaction", in_transaction}, {NULL, NULL}};
+  luaL_newmetatable(L, conn_name);
+  luaL_setfuncs(L, conn_meta, 0);
+  protect(L);
+  luaL_newmetatable(L, handle_name);
+  luaL_setfuncs(L, handle_meta, 0);
+  protect(L);
+  lua_newtable(L);
+  luaL_setfuncs(L, methods, 0);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -3, "__index");
+  lua_setfield(L, core, "methods");
+  lua_pop(L, 2);
+  lua_pushvalue(L, core);
+  luaL_setfuncs(L, functions, 0);
+  lua_pop(L, 1);
+}

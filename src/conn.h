@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/* conn: the connection userdata, which owns the wire and everything that
+ * belongs to the session, and the handles that scripts hold: a handle is a
+ * connection with settings (`db`, `db:with{}`).
+ * "e" in a comment: may raise a Lua error. */
+#ifndef LPG_CONN_H
+#define LPG_CONN_H
+
+#include <lua.h>
+#include <sys/types.h>
+
+#include "params.h"
+#include "settings.h"
+#include "wire.h"
+
+struct lpg_op;
+
+typedef struct lpg_conn {
+  lpg_wire wire;
+  lpg_params params; /* of the request being sent */
+  struct lpg_op *op; /* the operation under way, or NULL */
+  pid_t process;     /* a forked child must not touch the connection */
+  bool closed;       /* by the program */
+  bool has_wait;     /* LPG_CONN_WAIT holds a function */
+  bool pooler;       /* something stands between us and the server */
+  bool utf8;         /* the server's own encoding is UTF8 */
+  bool shy; /* text results cannot be trusted here: binary where possible */
+  bool readonly;
+  bool ddl_in_transaction;
+  int version; /* PQserverVersion */
+} lpg_conn;
+
+/* User values of a connection. */
+enum {
+  LPG_CONN_SPEC = 1,   /* what it was opened with; never shown to scripts */
+  LPG_CONN_WAIT,       /* the `wait` function, or nil */
+  LPG_CONN_IDENTITY,   /* name, host, port, ...: what errors may show */
+  LPG_CONN_STATEMENTS, /* the statement cache */
+  LPG_CONN_CATALOG,    /* a table for the Lua layer's catalogue answers */
+  LPG_CONN_OP,         /* an operation userdata to use again */
+  LPG_CONN_CAUSE,      /* the error that lost the connection */
+  LPG_CONN_VALUES = LPG_CONN_CAUSE
+};
+
+typedef struct lpg_handle {
+  lpg_conn *conn; /* kept alive by user value 1 */
+  bool owner;     /* closing it closes the connection */
+  lpg_settings settings;
+} lpg_handle;
+
+/* Pushes a new connection without a PGconn. e */
+lpg_conn *lpg_conn_new(lua_State *L);
+/* Pushes a handle on the connection at `index`. e */
+lpg_handle *lpg_handle_new(lua_State *L, int index);
+/* The handle at `index`, open and of this process; else raises. e */
+lpg_handle *lpg_handle_check(lua_State *L, int index);
+/* Also free for a statement. Answers false, with nil and the error pushed,
+ * when the connection is lost; raises when it is busy. e */
+bool lpg_handle_ready(lua_State *L, int index, lpg_handle **handle);
+
+/* Closes and lets go of everything; the operation under way is cut off. */
+void lpg_conn_close(lpg_conn *c);
+/* Fills in LPG_CONN_IDENTITY of the connection at `index`. e */
+void lpg_conn_identify(lua_State *L, int index);
+/* DDL ran: what was learnt of statements and tables may be stale. e */
+void lpg_conn_forget(lua_State *L, int index);
+
+void lpg_conn_open_library(lua_State *L, int methods);
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* core: luaopen_pg_core. Everything that the module keeps lies in the Lua
+ * state: metatables by versioned names, and registry values under the
+ * addresses of static constants (error hook, unknown-option hook, form hook,
+ * ceilings, saved connections, list and wrapper marks, result methods, tick).
+ * A connection's user values are listed in conn.h. */
+#include <lauxlib.h>
+#include <lua.h>
+#include <string.h>
+
+#include "actions.h"
+#include "await.h"
+#include "box.h"
+#include "conn.h"
+#include "connect.h"
+#include "conninfo.h"
+#include "deadline.h"
+#include "error.h"
+#include "result.h"
+#include "rows.h"
+
+_Static_assert(sizeof(lua_Integer) == 8, "int8 needs 64-bit Lua integers");
+
+/* core.mark_lists(metatable): lua-cjson's empty_array_mt, where it has one. */
+static int mark_lists(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &lpg_list_mark);
+  return 0;
+}
+
+/* core.is_list(value): marked as a list, or wrapped as a typed array. */
+static int is_list(lua_State *L)
+{
+  lua_settop(L, 1);
+  bool list = lpg_is_marked(L, 1);
+  if (!list && lpg_is_wrapper(L, 1)) {
+    lua_rawgeti(L, 1, 2);
+    const char *name = lua_tostring(L, -1);
+    size_t length = name ? strlen(name) : 0;
+    list = length > 2 && strcmp(name + length - 2, "[]") == 0;
+  }
+  lua_pushboolean(L, list);
+  return 1;
+}
+
+/* core.now(): seconds on the monotonic clock. */
+static int now(lua_State *L)
+{
+  lua_pushnumber(L, lpg_now());
+  return 1;
+}
+
+static void open_marks(lua_State *L)
+{
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &lpg_list_mark) != LUA_TTABLE) {
+    lua_newtable(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &lpg_list_mark);
+    lua_newtable(L);
+    lua_pushliteral(L, "pg.wrapper");
+    lua_setfield(L, -2, "__name");
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &lpg_wrapper_mark);
+  }
+  lua_pop(L, 1);
+}
+
+__attribute__((visibility("default"))) int luaopen_pg_core(lua_State *L);
+
+int luaopen_pg_core(lua_State *L)
+{
+  lua_newtable(L);
+  int core = lua_gettop(L);
+  lua_pushinteger(L, PQlibVersion());
+  lua_setfield(L, core, "libpq");
+  lua_pushlightuserdata(L, NULL);
+  lua_setfield(L, core, "null");
+  lua_pushcfunction(L, mark_lists);
+  lua_setfield(L, core, "mark_lists");
+  lua_pushcfunction(L, is_list);
+  lua_setfield(L, core, "is_list");
+  lua_pushcfunction(L, now);
+  lua_setfield(L, core, "now");
+  open_marks(L);
+  lpg_box_open_library(L);
+  lpg_rows_open_library(L);
+  lpg_await_open_library(L);
+  lpg_error_open_library(L, core);
+  lpg_settings_open_library(L, core);
+  lpg_params_open_library(L, core);
+  lpg_result_open_library(L, core);
+  lpg_conn_open_library(L, core);
+  lpg_conninfo_open_library(L, core);
+  lpg_connect_open_library(L, core);
+  lpg_actions_open_library(L, core);
+  return 1;
+}

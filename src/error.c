@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+#include "error.h"
+
+#include <lauxlib.h>
+
+const char lpg_error_hook = 0;
+
+void lpg_error_new(lua_State *L, const char *kind, const char *message, ...)
+{
+  lua_createtable(L, 0, 16);
+  lpg_error_string(L, "kind", kind);
+  if (!message)
+    return;
+  va_list arguments;
+  va_start(arguments, message);
+  lua_pushvfstring(L, message, arguments);
+  va_end(arguments);
+  lua_setfield(L, -2, "message");
+}
+
+void lpg_error_string(lua_State *L, const char *field, const char *value)
+{
+  if (!value)
+    return;
+  lua_pushstring(L, value);
+  lua_setfield(L, -2, field);
+}
+
+void lpg_error_number(lua_State *L, const char *field, double value)
+{
+  lua_Integer integer;
+  if (lua_numbertointeger(value, &integer) && (double)integer == value)
+    lua_pushinteger(L, integer);
+  else
+    lua_pushnumber(L, value);
+  lua_setfield(L, -2, field);
+}
+
+void lpg_error_boolean(lua_State *L, const char *field, bool value)
+{
+  lua_pushboolean(L, value);
+  lua_setfield(L, -2, field);
+}
+
+void lpg_error_from_result(lua_State *L, const PGresult *result)
+{
+  static const struct {
+    int code;
+    const char *name;
+  } fields[] = {
+      {PG_DIAG_SQLSTATE, "sqlstate"},
+      {PG_DIAG_MESSAGE_DETAIL, "detail"},
+      {PG_DIAG_MESSAGE_HINT, "hint"},
+      {PG_DIAG_STATEMENT_POSITION, "position"},
+      {PG_DIAG_INTERNAL_POSITION, "internal_position"},
+      {PG_DIAG_INTERNAL_QUERY, "internal_query"},
+      {PG_DIAG_CONTEXT, "context"},
+      {PG_DIAG_SCHEMA_NAME, "schema"},
+      {PG_DIAG_TABLE_NAME, "table"},
+      {PG_DIAG_COLUMN_NAME, "column"},
+      {PG_DIAG_DATATYPE_NAME, "datatype"},
+      {PG_DIAG_CONSTRAINT_NAME, "constraint"},
+  };
+  const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+  const char *severity =
+      PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+  lpg_error_new(L, NULL, NULL);
+  lpg_error_string(L, "message",
+                   message ? message : PQresultErrorMessage(result));
+  lpg_error_string(L, "severity",
+                   severity ? severity
+                            : PQresultErrorField(result, PG_DIAG_SEVERITY));
+  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+    lpg_error_string(L, fields[i].name,
+                     PQresultErrorField(result, fields[i].code));
+}
+
+void lpg_error_identity(lua_State *L, int identity)
+{
+  int error = lua_gettop(L);
+  if (!lua_istable(L, identity))
+    return;
+  identity = lua_absindex(L, identity);
+  for (lua_pushnil(L); lua_next(L, identity);) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, error);
+  }
+}
+
+int lpg_error_return(lua_State *L)
+{
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &lpg_error_hook) == LUA_TFUNCTION) {
+    lua_insert(L, -2);
+    lua_call(L, 1, 1);
+  } else {
+    lua_pop(L, 1);
+  }
+  lua_pushnil(L);
+  lua_insert(L, -2);
+  return 2;
+}
+
+/* core.on_error(f): f(fields) answers the error object. */
+static int on_error(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &lpg_error_hook);
+  return 0;
+}
+
+/* core.fail(fields): nil and the error object that the fields describe. */
+static int fail(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  return lpg_error_return(L);
+}
+
+void lpg_error_open_library(lua_State *L, int core)
+{
+  lua_pushcfunction(L, on_error);
+  lua_setfield(L, core, "on_error");
+  lua_pushcfunction(L, fail);
+  lua_setfield(L, core, "fail");
+}

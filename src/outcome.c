@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+#include "outcome.h"
+
+#include <string.h>
+
+#include "error.h"
+
+static bool state_is(const PGresult *failure, const char *state)
+{
+  const char *s =
+      failure ? PQresultErrorField(failure, PG_DIAG_SQLSTATE) : NULL;
+  return s && strcmp(s, state) == 0;
+}
+
+bool lpg_outcome_unexplained(const lpg_wire *w)
+{
+  return w->stop == LPG_RUNS && w->phase == LPG_IDLE &&
+         state_is(w->failure, "57014") &&
+         PQtransactionStatus(w->pg) == PQTRANS_IDLE;
+}
+
+/* Did what was asked of the server take place? Unknown when the connection
+ * went first. */
+static void push_completed(lua_State *L, const lpg_wire *w)
+{
+  if (w->phase != LPG_LOST)
+    lpg_error_boolean(L, "completed", !w->failure);
+}
+
+static void describe_limit(lua_State *L, const lpg_op *op)
+{
+  const lpg_wire *w = &op->conn->wire;
+  double ceiling = lpg_ceilings_of(L)->limits.timeout;
+  double limit = op->limits.timeout;
+  if (w->stop == LPG_TIMED_OUT) {
+    lpg_error_new(L, "query_timeout",
+                  "the statement took longer than its limit");
+    lpg_error_number(L, "elapsed", op->elapsed);
+  } else {
+    lpg_error_new(L, "result_too_large", "the result is larger than its limit");
+    lpg_error_number(L, "bytes", w->received + w->since);
+    limit = op->limits.result;
+    ceiling = lpg_ceilings_of(L)->limits.result;
+  }
+  lpg_error_number(L, "limit", limit);
+  if (limit >= ceiling)
+    lpg_error_number(L, "ceiling", ceiling);
+  push_completed(L, w);
+}
+
+static void describe_lost(lua_State *L, const lpg_wire *w)
+{
+  if (w->failure && PQresultErrorField(w->failure, PG_DIAG_SQLSTATE))
+    lpg_error_from_result(L, w->failure);
+  else if (w->stop == LPG_ABANDONED)
+    lpg_error_new(L, "connection_lost",
+                  "an earlier statement, left in the middle, did not end when "
+                  "it was cancelled; the connection was closed");
+  else
+    lpg_error_new(L, "connection_lost", "%s",
+                  w->words ? w->words : "the connection broke");
+}
+
+void lpg_outcome_describe(lua_State *L, const lpg_op *op)
+{
+  const lpg_wire *w = &op->conn->wire;
+  bool ours =
+      !w->failure || state_is(w->failure, "57014") || w->phase == LPG_LOST;
+  switch (w->stop) {
+  case LPG_TIMED_OUT:
+  case LPG_TOO_LARGE:
+    if (ours) {
+      describe_limit(L, op);
+      return;
+    }
+    break;
+  case LPG_COPY:
+    lpg_error_new(L, "wrong_action",
+                  "COPY ... FROM STDIN and TO STDOUT move data beside the "
+                  "result: no rows can be returned");
+    push_completed(L, w);
+    return;
+  case LPG_CANCELLED:
+    if (ours && w->phase != LPG_LOST) {
+      lpg_error_new(L, "cancelled", "the statement was cancelled");
+      push_completed(L, w);
+      return;
+    }
+    break;
+  case LPG_RUNS:
+  case LPG_ABANDONED:
+    break;
+  }
+  if (w->phase == LPG_LOST)
+    describe_lost(L, w);
+  else
+    lpg_error_from_result(L, w->failure);
+}
+
+int lpg_outcome_fail(lua_State *L, int slot, int sql)
+{
+  int fields = lua_gettop(L), conn = slot - 1;
+  const lpg_op *op = lua_touserdata(L, slot);
+  bool lost = op->conn->wire.phase == LPG_LOST;
+  if (sql) {
+    lua_pushvalue(L, sql);
+    lua_setfield(L, fields, "sql");
+  }
+  lua_getiuservalue(L, conn, LPG_CONN_IDENTITY);
+  lua_pushvalue(L, fields);
+  lpg_error_identity(L, -2);
+  lpg_op_end(L, slot);
+  lpg_error_return(L);
+  if (lost) {
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, conn, LPG_CONN_CAUSE);
+  }
+  return 2;
+}
+
+bool lpg_styles_are_ours(const PGconn *pg)
+{
+  const char *date = PQparameterStatus(pg, "DateStyle");
+  const char *interval = PQparameterStatus(pg, "IntervalStyle");
+  return (!date || strncmp(date, "ISO", 3) == 0) &&
+         (!interval || strcmp(interval, "postgres") == 0 ||
+          strcmp(interval, "iso_8601") == 0);
+}

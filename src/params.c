@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+#include "params.h"
+
+#include <lauxlib.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { BYTEA = 17, TEXT = 25, JSON = 114, BPCHAR = 1042, VARCHAR = 1043 };
+enum { JSONB = 3802, KEEP = 64 * 1024 };
+
+/* One parameter on its way: where its bytes are, and what they are. */
+typedef struct cell {
+  Oid type;
+  const char *string; /* in Lua's memory, or NULL: at `offset` in the buffer */
+  size_t offset, length;
+  bool null, binary;
+} cell;
+
+/* --- which strings mean the same to every type ------------------------ */
+
+/* The length of the UTF-8 sequence at p, or 0. */
+static size_t utf8_length(const unsigned char *p, size_t left)
+{
+  size_t n = *p < 0x80   ? 1
+             : *p < 0xc2 ? 0
+             : *p < 0xe0 ? 2
+             : *p < 0xf0 ? 3
+             : *p < 0xf5 ? 4
+                         : 0;
+  if (n > left)
+    return 0;
+  for (size_t i = 1; i < n; i++)
+    if ((p[i] & 0xc0) != 0x80)
+      return 0;
+  bool bad =
+      n == 3 && ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f));
+  bad |= n == 4 && ((*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f));
+  return bad ? 0 : n;
+}
+
+/* Would bytea read this text as other bytes than these? A backslash begins an
+ * escape, a NUL ends the text, and what is not UTF-8, or is converted to
+ * another encoding on the way, does not arrive as it is. */
+static bool ambiguous(const char *bytes, size_t length, bool utf8)
+{
+  const unsigned char *p = (const unsigned char *)bytes, *end = p + length;
+  while (p < end) {
+    if (*p == '\\' || *p == 0)
+      return true;
+    if (*p < 0x80) {
+      p++;
+      continue;
+    }
+    size_t n = utf8 ? utf8_length(p, (size_t)(end - p)) : 0;
+    if (n == 0)
+      return true;
+    p += n;
+  }
+  return false;
+}
+
+bool lpg_params_need_types(lua_State *L, int first, int count, bool utf8)
+{
+  for (int i = first; i < first + count; i++) {
+    if (lua_type(L, i) == LUA_TTABLE)
+      return true;
+    if (lua_type(L, i) == LUA_TSTRING) {
+      size_t length;
+      const char *bytes = lua_tolstring(L, i, &length);
+      if (ambiguous(bytes, length, utf8))
+        return true;
+    }
+  }
+  return false;
+}
+
+/* --- converting ------------------------------------------------------- */
+
+static bool refuse(lpg_fault *fault, const char *text)
+{
+  snprintf(fault->text, sizeof fault->text, "%s", text);
+  return false;
+}
+
+/* The text appended to the buffer since `offset` is the value. */
+static bool appended(lpg_params *p, cell *c, size_t offset)
+{
+  c->offset = offset;
+  c->length = p->text.length - offset;
+  lpg_buffer_char(&p->text, 0);
+  return true;
+}
+
+static bool convert_string(lua_State *L, int index, cell *c, lpg_fault *fault)
+{
+  c->string = lua_tolstring(L, index, &c->length);
+  c->binary = c->type == BYTEA;
+  if (!c->binary && memchr(c->string, 0, c->length))
+    return refuse(fault, "a text cannot hold a NUL byte (only bytea can; "
+                         "pg.bytea(s) says so)");
+  return true;
+}
+
+static bool convert_table(lua_State *L, lpg_params *p, int index, cell *c,
+                          lpg_fault *fault)
+{
+  size_t offset = p->text.length;
+  const lpg_type *type = lpg_type_find(c->type);
+  bool done;
+  if (type && type->element)
+    done = lpg_array_encode(L, index, lpg_type_find(type->element), &p->text,
+                            fault);
+  else if (c->type == JSON || c->type == JSONB || c->type == TEXT ||
+           c->type == VARCHAR || c->type == BPCHAR)
+    done = lpg_json_encode(L, index, &p->text, fault);
+  else if (!type) /* an array of a type that the server defines */
+    done = lpg_array_encode(L, index, NULL, &p->text, fault);
+  else {
+    snprintf(fault->text, sizeof fault->text,
+             "a table does not fit the type %s", type->name);
+    return false;
+  }
+  return done && appended(p, c, offset);
+}
+
+static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
+                            lpg_fault *fault);
+
+static bool convert_value(lua_State *L, lpg_params *p, int index, cell *c,
+                          lpg_fault *fault)
+{
+  char number[LPG_NUMBER];
+  size_t offset = p->text.length;
+  switch (lua_type(L, index)) {
+  case LUA_TNIL:
+    return c->null = true;
+  case LUA_TLIGHTUSERDATA:
+    c->null = true;
+    return !lua_touserdata(L, index) ||
+           refuse(fault, "cannot send a light userdata");
+  case LUA_TBOOLEAN:
+    lpg_buffer_text(&p->text, lua_toboolean(L, index) ? "true" : "false");
+    return appended(p, c, offset);
+  case LUA_TNUMBER:
+    lpg_buffer_put(&p->text, number,
+                   lua_isinteger(L, index)
+                       ? lpg_integer_text(lua_tointeger(L, index), number)
+                       : lpg_float_text(lua_tonumber(L, index), number));
+    return appended(p, c, offset);
+  case LUA_TSTRING:
+    return convert_string(L, index, c, fault);
+  case LUA_TTABLE:
+    return lpg_is_wrapper(L, index) ? convert_wrapper(L, p, index, c, fault)
+                                    : convert_table(L, p, index, c, fault);
+  default:
+    snprintf(fault->text, sizeof fault->text, "cannot send a %s",
+             luaL_typename(L, index));
+    return false;
+  }
+}
+
+/* {value, "json" | "bytea" | a type's name}. The value stays in the wrapper,
+ * which stays on the stack. */
+static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
+                            lpg_fault *fault)
+{
+  luaL_checkstack(L, 2, "parameters");
+  size_t offset = p->text.length;
+  lua_rawgeti(L, index, 1);
+  lua_rawgeti(L, index, 2);
+  const char *name = lua_tostring(L, -1);
+  int value = lua_gettop(L) - 1;
+  bool done;
+  if (lua_istable(L, value) && lpg_is_wrapper(L, value)) {
+    done = refuse(fault, "a wrapped value is wrapped again");
+  } else if (strcmp(name, "json") == 0) {
+    done = lpg_json_encode(L, value, &p->text, fault) && appended(p, c, offset);
+  } else {
+    const lpg_type *type = lpg_type_named(name);
+    c->type = type ? type->oid : 0;
+    done = type ? convert_value(L, p, value, c, fault)
+                : (snprintf(fault->text, sizeof fault->text,
+                            "the type \"%.60s\" is not a built-in one: cast "
+                            "in the SQL instead, $1::%.60s",
+                            name, name),
+                   false);
+  }
+  lua_pop(L, 2);
+  return done;
+}
+
+/* --- the request ------------------------------------------------------ */
+
+/* libpq wants an array of each. */
+typedef struct columns {
+  const char **values;
+  Oid *types;
+  int *lengths, *formats;
+} columns;
+
+static columns arrays_for(lua_State *L, lpg_params *p, size_t count)
+{
+  columns a;
+  size_t size = sizeof *a.values + sizeof *a.types + 2 * sizeof(int);
+  lpg_buffer_reset(&p->arrays, KEEP);
+  char *base = lpg_buffer_room(&p->arrays, count * size);
+  if (!base)
+    luaL_error(L, "not enough memory");
+  a.values = (const char **)(void *)base;
+  a.types = (Oid *)(void *)(a.values + count);
+  a.lengths = (int *)(void *)(a.types + count);
+  a.formats = a.lengths + count;
+  return a;
+}
+
+int lpg_params_convert(lua_State *L, lpg_params *p, int first, int count,
+                       lpg_signature signature, lpg_request *request,
+                       lpg_fault *fault)
+{
+  request->count = count;
+  if (count == 0)
+    return 0;
+  columns a = arrays_for(L, p, (size_t)count);
+  lpg_buffer_reset(&p->text, KEEP);
+  bool typed = false;
+  size_t total = 0;
+  for (int i = 0; i < count; i++) {
+    cell c = {.type = i < signature.count ? signature.types[i] : 0};
+    if (!convert_value(L, p, first + i, &c, fault))
+      return i + 1;
+    total += c.length;
+    if (total > LPG_MAX_MESSAGE) {
+      refuse(fault, "more than 1 GB cannot be sent in one statement");
+      return i + 1;
+    }
+    typed |= c.type != 0;
+    a.types[i] = c.type;
+    a.formats[i] = c.binary;
+    /* the buffer may still move: an offset, marked by the length -1 */
+    a.lengths[i] = c.null || c.string ? (int)c.length : -1;
+    a.values[i] = c.null ? NULL : c.string ? c.string : (char *)c.offset;
+  }
+  if (p->text.failed)
+    luaL_error(L, "not enough memory");
+  for (int i = 0; i < count; i++)
+    if (a.lengths[i] < 0)
+      a.values[i] = p->text.data + (size_t)a.values[i];
+  request->types = typed ? a.types : NULL;
+  request->values = a.values;
+  request->lengths = a.lengths;
+  request->formats = a.formats;
+  return 0;
+}
+
+void lpg_params_free(lpg_params *p)
+{
+  lpg_buffer_free(&p->text);
+  lpg_buffer_free(&p->arrays);
+}
+
+/* --- pg.json, pg.bytea, pg.typed, pg.array ----------------------------- */
+
+static int wrap(lua_State *L, int value, const char *type)
+{
+  lua_createtable(L, 2, 0);
+  lua_pushvalue(L, value);
+  lua_rawseti(L, -2, 1);
+  lua_pushstring(L, type);
+  lua_rawseti(L, -2, 2);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &lpg_wrapper_mark);
+  lua_setmetatable(L, -2);
+  return 1;
+}
+
+static int json(lua_State *L)
+{
+  luaL_checkany(L, 1);
+  return wrap(L, 1, "json");
+}
+
+static int bytea(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TSTRING);
+  return wrap(L, 1, "bytea");
+}
+
+static int typed(lua_State *L)
+{
+  luaL_checkany(L, 1);
+  return wrap(L, 1, luaL_checkstring(L, 2));
+}
+
+/* pg.array(t): t itself, marked as a list; with a type, also typed. */
+static int array(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 2);
+  if (!lua_isnil(L, 2)) {
+    const char *name = luaL_checkstring(L, 2);
+    return wrap(L, 1, lua_pushfstring(L, "%s[]", name));
+  }
+  lua_settop(L, 1);
+  lpg_mark_list(L);
+  return 1;
+}
+
+void lpg_params_open_library(lua_State *L, int core)
+{
+  static const luaL_Reg functions[] = {{"json", json},
+                                       {"bytea", bytea},
+                                       {"typed", typed},
+                                       {"array", array},
+                                       {NULL, NULL}};
+  lua_pushvalue(L, core);
+  luaL_setfuncs(L, functions, 0);
+  lua_pop(L, 1);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* params: Lua values into libpq's types, values, lengths and formats. All are
+ * converted before the first libpq call, in memory that the connection owns;
+ * strings are used where they lie. Runs no user code.
+ * "e" in a comment: may raise a Lua error. */
+#ifndef LPG_PARAMS_H
+#define LPG_PARAMS_H
+
+#include <lua.h>
+
+#include "codec.h"
+#include "wire.h"
+
+enum { LPG_MAX_PARAMS = 65535 };
+/* libpq fails on messages of 1 GB and takes the connection with it. */
+#define LPG_MAX_MESSAGE ((size_t)1024 * 1024 * 1024 - 64 * 1024)
+
+typedef struct lpg_params {
+  lpg_buffer text;   /* converted values, each with a NUL */
+  lpg_buffer arrays; /* types, values, lengths, formats */
+} lpg_params;
+
+/* What Parse was told, or what the server answered to Describe. */
+typedef struct lpg_signature {
+  int count; /* -1: not known */
+  const Oid *types;
+} lpg_signature;
+
+/* Must the server be asked for the parameters' types first? Only for a table,
+ * or a string that bytea would read otherwise. e */
+bool lpg_params_need_types(lua_State *L, int first, int count, bool utf8);
+
+/* Converts the values at `first`... into the request. Answers 0, or the
+ * number of the parameter that does not fit, with the fault filled in. The
+ * request points into the connection's memory and at the strings on the
+ * stack. e */
+int lpg_params_convert(lua_State *L, lpg_params *p, int first, int count,
+                       lpg_signature signature, lpg_request *request,
+                       lpg_fault *fault);
+void lpg_params_free(lpg_params *p);
+
+void lpg_params_open_library(lua_State *L, int core);
+
+#endif

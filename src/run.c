@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: MIT */
+#include "run.h"
+
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "deadline.h"
+#include "error.h"
+#include "outcome.h"
+#include "result.h"
+#include "rows.h"
+#include "statement.h"
+
+/* Which request is under way. */
+enum { RECOVER, RESTORE, DESCRIBE, RUN, DIAGNOSE };
+
+/* The frame: the handle, the SQL text, the values; the connection just below
+ * the operation's slot, and above it what the operation keeps. */
+enum { HANDLE = 1, SQL = 2, VALUES = 3 };
+enum { CONN = -1, STATEMENT = 1, PLAN, NAMES, ROWS, KEPT = ROWS };
+
+static void put_nil(lua_State *L, int index)
+{
+  lua_pushnil(L);
+  lua_replace(L, index);
+}
+
+/* --- sending ---------------------------------------------------------- */
+
+static lpg_limits remaining(const lpg_op *op)
+{
+  lpg_limits limits = op->limits;
+  limits.timeout = lpg_left_until(op->deadline);
+  return limits;
+}
+
+static int refused(lua_State *L, lpg_op *op, int slot)
+{
+  lpg_error_new(L, NULL, "%s",
+                op->conn->wire.pg ? PQerrorMessage(op->conn->wire.pg)
+                                  : "the connection was lost");
+  if (op->conn->wire.phase == LPG_LOST)
+    lpg_error_string(L, "kind", "connection_lost");
+  return lpg_outcome_fail(L, slot, SQL);
+}
+
+static int send(lua_State *L, lpg_op *op, int slot, int stage,
+                const lpg_request *request)
+{
+  lpg_limits limits = remaining(op);
+  op->stage = stage;
+  if (!lpg_wire_send(&op->conn->wire, request, &limits))
+    return refused(L, op, slot);
+  return LPG_CONTINUE;
+}
+
+/* The server tells when these change, whoever changed them: values in another
+ * style could not be read. Answers the statements that set them back, or NULL.
+ * Behind a pooler nothing is set but the encoding, without which no text
+ * could be trusted. */
+static const char *restoring(const lpg_conn *c)
+{
+  PGconn *pg = c->wire.pg;
+  if (PQtransactionStatus(pg) == PQTRANS_INERROR)
+    return NULL;
+  const char *encoding = PQparameterStatus(pg, "client_encoding");
+  if (encoding && strcmp(encoding, "UTF8") != 0)
+    return "SET client_encoding TO 'UTF8'";
+  if (c->pooler || lpg_styles_are_ours(pg))
+    return NULL;
+  return "SET DateStyle TO 'ISO'; SET IntervalStyle TO 'postgres'";
+}
+
+static int send_describe(lua_State *L, lpg_op *op, int slot)
+{
+  lpg_request request = {.kind = LPG_DESCRIBE, .sql = lua_tostring(L, SQL)};
+  op->described = true;
+  return send(L, op, slot, DESCRIBE, &request);
+}
+
+static int send_statement(lua_State *L, lpg_op *op, int slot)
+{
+  lpg_fault fault;
+  lpg_conn *c = op->conn;
+  const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
+  lpg_signature signature = {-1, NULL};
+  if (s)
+    signature = (lpg_signature){s->count, s->types};
+  lpg_request request = {.kind = op->script ? LPG_SCRIPT : LPG_STATEMENT,
+                         .sql = lua_tostring(L, SQL),
+                         .result_format = s && s->binary};
+  int wrong = lpg_params_convert(L, &c->params, op->first, op->count, signature,
+                                 &request, &fault);
+  if (wrong) {
+    lpg_error_new(L, "invalid_parameter", "parameter $%d: %s", wrong,
+                  fault.text);
+    lpg_error_number(L, "parameter", wrong);
+    return lpg_outcome_fail(L, slot, SQL);
+  }
+  op->transaction = PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
+  return send(L, op, slot, RUN, &request);
+}
+
+static bool must_describe(lua_State *L, const lpg_op *op, int slot)
+{
+  const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
+  if (op->script || op->described || (s && s->count >= 0))
+    return false;
+  return (op->conn->shy && !s) ||
+         lpg_params_need_types(L, op->first, op->count, op->conn->utf8);
+}
+
+/* Sends what has to come next. */
+static int advance(lua_State *L, lpg_op *op, int slot)
+{
+  lpg_conn *c = op->conn;
+  if (lpg_wire_busy(&c->wire)) { /* left by a caller that went away */
+    op->stage = RECOVER;
+    return LPG_CONTINUE;
+  }
+  if (op->deadline == 0)
+    op->deadline = lpg_now() + op->limits.timeout;
+  const char *sql = restoring(c);
+  if (sql && op->stage != RESTORE) {
+    lpg_request request = {.kind = LPG_SCRIPT, .sql = sql};
+    return send(L, op, slot, RESTORE, &request);
+  }
+  if (!op->script && lua_isnil(L, slot + STATEMENT)) {
+    lpg_statement_find(L, slot + CONN, SQL);
+    lua_replace(L, slot + STATEMENT);
+  }
+  if (must_describe(L, op, slot))
+    return send_describe(L, op, slot);
+  return send_statement(L, op, slot);
+}
+
+/* --- what comes back -------------------------------------------------- */
+
+static void remember(lua_State *L, int slot)
+{
+  lua_pushvalue(L, slot + STATEMENT);
+  lpg_statement_keep(L, slot + CONN, SQL);
+}
+
+/* The server's answer to Describe: the last result has the types. */
+static void learn(lua_State *L, int slot, const PGresult *result)
+{
+  int count = PQnparams(result);
+  lpg_statement *s = lpg_statement_new(L, count);
+  for (int i = 0; i < count; i++)
+    s->types[i] = PQparamtype(result, i);
+  lua_replace(L, slot + STATEMENT);
+  if (PQnfields(result) > 0) {
+    const lpg_op *op = lua_touserdata(L, slot);
+    const lpg_plan *plan = lpg_plan_new(L, result);
+    s->binary = plan->wants_binary || (op->conn->shy && plan->can_binary);
+    lua_pop(L, 1);
+  }
+}
+
+/* The plan of a result's columns: the statement's, if it still fits. */
+static void plan_columns(lua_State *L, lpg_op *op, int slot,
+                         const PGresult *result)
+{
+  lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
+  if (s && lua_getiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN) ==
+               LUA_TUSERDATA) {
+    if (lpg_plan_fits(lua_touserdata(L, -1), result)) {
+      lua_replace(L, slot + PLAN);
+      return;
+    }
+    lua_pop(L, 1);
+  }
+  const lpg_plan *plan = lpg_plan_new(L, result);
+  lua_replace(L, slot + PLAN);
+  if (op->script)
+    return;
+  if (!s) {
+    s = lpg_statement_new(L, -1);
+    lua_replace(L, slot + STATEMENT);
+  }
+  s->binary = plan->wants_binary || (op->conn->shy && plan->can_binary);
+  lua_pushvalue(L, slot + PLAN);
+  lua_setiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN);
+  remember(L, slot);
+}
+
+/* A statement of the script (or the only one) begins to answer. */
+static void begin(lua_State *L, lpg_op *op, int slot, const PGresult *result)
+{
+  op->answering = true;
+  op->rows = op->affected = 0;
+  op->tabular = PQresultStatus(result) == PGRES_SINGLE_TUPLE ||
+                PQresultStatus(result) == PGRES_TUPLES_OK;
+  put_nil(L, slot + PLAN);
+  put_nil(L, slot + ROWS);
+  if (!op->tabular)
+    return;
+  plan_columns(L, op, slot, result);
+  const lpg_plan *plan = lua_touserdata(L, slot + PLAN);
+  lua_getiuservalue(L, slot + PLAN, LPG_PLAN_NAMES);
+  lua_replace(L, slot + NAMES);
+  lpg_rows_new(L, plan, slot + PLAN, &op->settings);
+  lua_replace(L, slot + ROWS);
+}
+
+/* A cell that cannot be read: what follows is let go, the error is kept. */
+static void misread(lua_State *L, lpg_op *op, int slot, lpg_misread what)
+{
+  lpg_error_new(L, "invalid_value", "column \"%s\", row %d: %s",
+                what.column->name, (int)op->rows, what.problem);
+  lpg_error_string(L, "column", what.column->name);
+  lua_replace(L, slot + ROWS);
+  op->misread = true;
+  op->conn->wire.dropped = true;
+}
+
+/* DDL makes stale what was learnt; so does taking it back. */
+static void notice_ddl(lua_State *L, lpg_op *op, int slot, const char *tag)
+{
+  static const char *const words[] = {"ALTER ", "DROP ", "CREATE ", "DISCARD",
+                                      "DO",     "CALL",  "IMPORT ", NULL};
+  lpg_conn *c = op->conn;
+  bool ddl = c->ddl_in_transaction && strncmp(tag, "ROLLBACK", 8) == 0;
+  for (int i = 0; !ddl && words[i]; i++)
+    ddl = strncmp(tag, words[i], strlen(words[i])) == 0;
+  if (!ddl)
+    return;
+  lpg_conn_forget(L, slot + CONN);
+  c->ddl_in_transaction = PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
+}
+
+/* The number in a command tag; 0 where there is none. */
+static lua_Integer tuples(PGresult *result)
+{
+  const char *text = PQcmdTuples(result);
+  int64_t count;
+  return lpg_integer_parse(text, strlen(text), &count) ? count : -1;
+}
+
+static void collect(lua_State *L, lpg_op *op, int slot)
+{
+  PGresult *result = op->conn->wire.result;
+  ExecStatusType status = PQresultStatus(result);
+  if (!op->answering)
+    begin(L, op, slot, result);
+  const lpg_plan *plan = lua_touserdata(L, slot + PLAN);
+  for (int i = 0, n = PQntuples(result); i < n; i++) {
+    lpg_misread what = lpg_rows_append(L, plan, &op->settings, result, i,
+                                       slot + ROWS, slot + NAMES, ++op->rows);
+    if (what.problem) {
+      misread(L, op, slot, what);
+      return;
+    }
+  }
+  if (status == PGRES_SINGLE_TUPLE)
+    return;
+  op->answering = false;
+  lua_Integer count = tuples(result);
+  op->affected = count >= 0 ? count : op->rows;
+  notice_ddl(L, op, slot, PQcmdStatus(result));
+}
+
+static void on_result(lua_State *L, lpg_op *op, int slot)
+{
+  const PGresult *result = op->conn->wire.result;
+  switch (op->stage) {
+  case DESCRIBE:
+    learn(L, slot, result);
+    break;
+  case RUN:
+    collect(L, op, slot);
+    break;
+  case DIAGNOSE: /* statement_timeout, in milliseconds */
+    if (PQntuples(result) == 1)
+      op->server_timeout = atof(PQgetvalue(result, 0, 0)) / 1000;
+    break;
+  default:
+    break;
+  }
+}
+
+/* --- the end ---------------------------------------------------------- */
+
+static int shape(lua_State *L, lpg_op *op, int slot)
+{
+  bool query = op->action == LPG_QUERY;
+  lua_createtable(L, 0, 2);
+  if (op->tabular) {
+    lua_pushvalue(L, slot + ROWS);
+    lua_setfield(L, -2, "rows");
+  } else if (query) {
+    lua_newtable(L);
+    lpg_mark_list(L);
+    lua_setfield(L, -2, "rows");
+  }
+  if (op->action == LPG_EXECUTE) {
+    lua_pushboolean(L, true);
+    lua_setfield(L, -2, "success");
+  }
+  lua_pushinteger(L, op->affected);
+  lua_setfield(L, -2, "rowCount");
+  lpg_result_finish(L, op->tabular ? slot + PLAN : 0, &op->conn->wire.notices);
+  lpg_op_end(L, slot);
+  return 1;
+}
+
+/* Types that were learnt earlier no longer fit the statement: ask again and
+ * run it again, once, where nothing can have been done twice. */
+static bool stale(lua_State *L, lpg_op *op, int slot)
+{
+  static const char *const states[] = {"42804", "42883", "42846", "42P08",
+                                       "42725", "42P18", NULL};
+  const lpg_wire *w = &op->conn->wire;
+  const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
+  if (!s || s->count < 0 || op->described || op->transaction ||
+      w->stop != LPG_RUNS || w->phase != LPG_IDLE || !w->failure)
+    return false;
+  const char *state = PQresultErrorField(w->failure, PG_DIAG_SQLSTATE);
+  for (int i = 0; state && states[i]; i++)
+    if (strcmp(state, states[i]) == 0)
+      return true;
+  return false;
+}
+
+static int run_again(lua_State *L, lpg_op *op, int slot)
+{
+  put_nil(L, slot + STATEMENT);
+  remember(L, slot); /* forgets it */
+  return send_describe(L, op, slot);
+}
+
+static int fail(lua_State *L, lpg_op *op, int slot)
+{
+  const lpg_wire *w = &op->conn->wire;
+  if (op->misread) {
+    lua_pushvalue(L, slot + ROWS);
+    lpg_error_boolean(L, "completed", !w->failure);
+    return lpg_outcome_fail(L, slot, SQL);
+  }
+  op->elapsed = lpg_now() - w->started;
+  if (lpg_outcome_unexplained(w)) { /* somebody cancelled: was it a timeout? */
+    lpg_outcome_describe(L, op);
+    lua_replace(L, slot + ROWS);
+    lpg_request request = {
+        .kind = LPG_STATEMENT,
+        .sql = "SELECT setting FROM pg_catalog.pg_settings "
+               "WHERE name OPERATOR(pg_catalog.=) 'statement_timeout'"};
+    op->deadline = lpg_now() + 5;
+    return send(L, op, slot, DIAGNOSE, &request);
+  }
+  lpg_outcome_describe(L, op);
+  return lpg_outcome_fail(L, slot, SQL);
+}
+
+static int on_done(lua_State *L, lpg_op *op, int slot)
+{
+  const lpg_wire *w = &op->conn->wire;
+  bool failed =
+      w->phase == LPG_LOST || w->failure || w->dropped || w->stop == LPG_COPY;
+  switch (op->stage) {
+  case RECOVER:
+    if (w->phase == LPG_LOST)
+      return fail(L, op, slot);
+    return advance(L, op, slot);
+  case DESCRIBE:
+    if (failed)
+      return fail(L, op, slot);
+    remember(L, slot);
+    return advance(L, op, slot);
+  case RESTORE:
+    return failed ? fail(L, op, slot) : advance(L, op, slot);
+  case DIAGNOSE:
+    lua_pushvalue(L, slot + ROWS);
+    if (op->server_timeout > 0 && op->elapsed >= op->server_timeout * 0.99)
+      lpg_error_string(L, "kind", "query_timeout");
+    return lpg_outcome_fail(L, slot, SQL);
+  default:
+    if (!failed)
+      return shape(L, op, slot);
+    if (stale(L, op, slot))
+      return run_again(L, op, slot);
+    return fail(L, op, slot);
+  }
+}
+
+int lpg_run(lua_State *L, lpg_action action, int count,
+            const lpg_settings *settings)
+{
+  lua_getiuservalue(L, HANDLE, 1);
+  lpg_op *op = lpg_op_begin(L, -1);
+  int slot = lua_gettop(L);
+  op->kept = KEPT;
+  op->result = on_result;
+  op->done = on_done;
+  op->action = (int)action;
+  op->first = VALUES;
+  op->count = count;
+  op->script = action == LPG_EXECUTE && count == 0;
+  op->settings = *settings;
+  op->limits = lpg_settings_limits(L, settings);
+  luaL_checkstack(L, 3 * KEPT + 20, "statement");
+  lua_settop(L, slot + KEPT);
+  op->stage = RUN;
+  int results = advance(L, op, slot);
+  return results == LPG_CONTINUE ? lpg_await(L, LUA_OK, slot) : results;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* run: one statement from its values to its result table: what a lost caller
+ * left is cleared away, changed session settings are set back, parameter
+ * types are asked for where they matter, rows are collected as they arrive.
+ * "e" in a comment: may raise a Lua error. */
+#ifndef LPG_RUN_H
+#define LPG_RUN_H
+
+#include "await.h"
+
+typedef enum lpg_action {
+  LPG_QUERY,
+  LPG_UPDATE,
+  LPG_DELETE,
+  LPG_EXECUTE
+} lpg_action;
+
+/* Runs the SQL text at stack index 2 on the handle at 1, whose connection is
+ * ready, with the `count` values at 3... up to the top. Answers the action's
+ * result table, or nil and an error. e */
+int lpg_run(lua_State *L, lpg_action action, int count,
+            const lpg_settings *settings);
+
+#endif

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+#include "statement.h"
+
+#include "conn.h"
+
+/* A generation's bound; two are held. Longer texts are not remembered. */
+enum { GENERATION = 256, GENERATION_BYTES = 512 * 1024, LONGEST = 32 * 1024 };
+enum { YOUNG = 1, OLD, COUNT, BYTES };
+
+lpg_statement *lpg_statement_new(lua_State *L, int count)
+{
+  size_t types = count > 0 ? (size_t)count : 0;
+  lpg_statement *s =
+      lua_newuserdatauv(L, sizeof *s + types * sizeof *s->types, 1);
+  s->count = count;
+  s->binary = false;
+  return s;
+}
+
+static lua_Integer tally(lua_State *L, int cache, int field, lua_Integer add)
+{
+  lua_rawgeti(L, cache, field);
+  lua_Integer n = lua_tointeger(L, -1) + add;
+  lua_pop(L, 1);
+  lua_pushinteger(L, n);
+  lua_rawseti(L, cache, field);
+  return n;
+}
+
+/* The young generation becomes the old one, the old one is forgotten. */
+static void age(lua_State *L, int cache)
+{
+  lua_rawgeti(L, cache, YOUNG);
+  lua_rawseti(L, cache, OLD);
+  lua_newtable(L);
+  lua_rawseti(L, cache, YOUNG);
+  for (int i = COUNT; i <= BYTES; i++) {
+    lua_pushinteger(L, 0);
+    lua_rawseti(L, cache, i);
+  }
+}
+
+void lpg_statement_keep(lua_State *L, int conn, int sql)
+{
+  size_t length = lua_rawlen(L, sql);
+  if (length <= LONGEST) {
+    lua_getiuservalue(L, conn, LPG_CONN_STATEMENTS);
+    int cache = lua_gettop(L);
+    lua_Integer count = tally(L, cache, COUNT, 1);
+    lua_Integer bytes = tally(L, cache, BYTES, (lua_Integer)length);
+    if (lua_rawgeti(L, cache, YOUNG) != LUA_TTABLE || count > GENERATION ||
+        bytes > GENERATION_BYTES)
+      age(L, cache);
+    lua_pop(L, 1);
+    bool forget = lua_isnil(L, cache - 1);
+    for (int i = YOUNG; i <= (forget ? OLD : YOUNG); i++) {
+      if (lua_rawgeti(L, cache, i) == LUA_TTABLE) {
+        lua_pushvalue(L, sql);
+        lua_pushvalue(L, cache - 1);
+        lua_rawset(L, -3);
+      }
+      lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
+lpg_statement *lpg_statement_find(lua_State *L, int conn, int sql)
+{
+  lua_getiuservalue(L, conn, LPG_CONN_STATEMENTS);
+  int cache = lua_gettop(L);
+  for (int i = YOUNG; i <= OLD; i++) {
+    if (lua_rawgeti(L, cache, i) != LUA_TTABLE)
+      break;
+    lua_pushvalue(L, sql);
+    if (lua_rawget(L, -2) != LUA_TNIL) {
+      if (i == OLD) {
+        lua_pushvalue(L, -1);
+        lpg_statement_keep(L, conn, sql);
+      }
+      lua_replace(L, cache);
+      lua_settop(L, cache);
+      return lua_touserdata(L, cache);
+    }
+    lua_settop(L, cache);
+  }
+  lua_settop(L, cache - 1);
+  lua_pushnil(L);
+  return NULL;
+}
+
+/* --- the first word --------------------------------------------------- */
+
+/* Past a comment that begins at p; comments nest in PostgreSQL. */
+static const char *skip_block(const char *p)
+{
+  int depth = 0;
+  do {
+    if (p[0] == '/' && p[1] == '*') {
+      depth++;
+      p += 2;
+    } else if (p[0] == '*' && p[1] == '/') {
+      depth--;
+      p += 2;
+    } else {
+      p++;
+    }
+  } while (depth > 0 && *p);
+  return p;
+}
+
+static const char *skip_blank(const char *p)
+{
+  for (;;) {
+    if (*p == ' ' || (*p >= '\t' && *p <= '\r') || *p == '(')
+      p++;
+    else if (p[0] == '-' && p[1] == '-')
+      while (*p && *p != '\n')
+        p++;
+    else if (p[0] == '/' && p[1] == '*')
+      p = skip_block(p);
+    else
+      return p;
+  }
+}
+
+void lpg_first_word(const char *sql, char word[LPG_WORD])
+{
+  int n = 0;
+  for (const char *p = skip_blank(sql); n < LPG_WORD - 1; p++) {
+    char c = (char)(*p | 0x20);
+    if (c < 'a' || c > 'z')
+      break;
+    word[n++] = c;
+  }
+  word[n] = 0;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* statement: what was learnt of a statement's text on this connection (its
+ * parameters' types, its columns), in a bounded cache of two generations;
+ * and a statement's first word.
+ * "e" in a comment: may raise a Lua error. */
+#ifndef LPG_STATEMENT_H
+#define LPG_STATEMENT_H
+
+#include <libpq-fe.h>
+#include <lua.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct lpg_statement {
+  int count;   /* of parameters; -1: the server was not asked */
+  bool binary; /* its columns pay in binary */
+  Oid types[];
+} lpg_statement;
+
+/* A statement's user value: the plan of its columns, or nil. */
+enum { LPG_STATEMENT_PLAN = 1 };
+
+/* Pushes a statement with `count` types. e */
+lpg_statement *lpg_statement_new(lua_State *L, int count);
+/* Pushes what the connection at `conn` knows of the SQL text at `sql`, or
+ * nil. e */
+lpg_statement *lpg_statement_find(lua_State *L, int conn, int sql);
+/* Remembers the statement (or nil: forgets) on the top. Pops it. e */
+void lpg_statement_keep(lua_State *L, int conn, int sql);
+
+/* The first word after comments, white space and `(`, in lower case. */
+enum { LPG_WORD = 16 };
+void lpg_first_word(const char *sql, char word[LPG_WORD]);
+
+#endif

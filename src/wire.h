@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/* wire: libpq driven in steps that never block. Owns the PGconn, the result
+ * at hand, the first failure, the request to cancel and the relay. Says what
+ * to wait for and never waits; checks time and size as data arrives.
+ * Knows no Lua, so nothing here can be jumped over. */
+#ifndef LPG_WIRE_H
+#define LPG_WIRE_H
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "cancel.h"
+#include "notice.h"
+#include "relay.h"
+
+typedef enum lpg_step {
+  LPG_READ,       /* wait until lpg_wire_descriptor() is readable, */
+  LPG_WRITE,      /* writable, */
+  LPG_READ_WRITE, /* or either */
+  LPG_AGAIN,      /* nothing to wait for: step again */
+  LPG_RESULT,     /* wire->result holds a row, or the end of a statement */
+  LPG_DONE        /* the phase tells how it ended */
+} lpg_step;
+
+typedef enum lpg_phase {
+  LPG_CLOSED, /* no connection (yet, or after lpg_wire_close) */
+  LPG_CONNECTING,
+  LPG_IDLE,
+  LPG_FETCHING,
+  LPG_CANCELLING, /* the request to cancel is under way: nothing is read */
+  LPG_DRAINING,   /* cancelled: reading on until idle */
+  LPG_LOST        /* the connection broke, or was cut to keep a promise */
+} lpg_phase;
+
+typedef enum lpg_stop { /* why a statement was stopped */
+                        LPG_RUNS,
+                        LPG_TIMED_OUT,
+                        LPG_TOO_LARGE,
+                        LPG_ABANDONED, /* the caller went away in the middle */
+                        LPG_CANCELLED, /* the program asked for it */
+                        LPG_COPY /* COPY came where a result was expected */
+} lpg_stop;
+
+typedef enum lpg_kind {
+  LPG_SCRIPT,    /* simple protocol: several statements, no parameters */
+  LPG_STATEMENT, /* extended protocol, unnamed statement */
+  LPG_DESCRIBE   /* Parse and Describe in one Sync; nothing runs */
+} lpg_kind;
+
+typedef struct lpg_request {
+  lpg_kind kind;
+  const char *sql;
+  int count;
+  const Oid *types; /* 0 where the server shall infer */
+  const char *const *values;
+  const int *lengths, *formats;
+  int result_format;
+} lpg_request;
+
+typedef struct lpg_limits {
+  double timeout; /* seconds; HUGE_VAL: none */
+  double result;  /* bytes of all results of the request */
+} lpg_limits;
+
+typedef struct lpg_wire {
+  PGconn *pg;
+  lpg_phase phase;
+  lpg_stop stop;
+  PGresult *result;  /* what the last step answered; the next step clears it */
+  PGresult *failure; /* the first error with an SQLSTATE, else the last */
+  char *words;       /* libpq's last words, when the connection ended */
+  bool needs_password; /* the server asked for one and none was given */
+  bool dropped;        /* rows came that nobody will see */
+  double started, deadline, received;
+  lpg_limits limits;
+  lpg_cancel cancel;
+  lpg_relay relay;
+  lpg_notices notices;
+
+  /* how far the current request is */
+  PostgresPollingStatusType polling;
+  bool flushed, awaited, broken, pipelined, synced, partial, copying;
+  unsigned steps;
+  double since; /* bytes through the relay since the last whole message */
+  size_t noticed;
+} lpg_wire;
+
+void lpg_wire_init(lpg_wire *w);
+/* Starts to connect; steps until LPG_DONE, then LPG_IDLE or LPG_LOST. */
+void lpg_wire_connect(lpg_wire *w, const char *const *keywords,
+                      const char *const *values, double deadline);
+/* Sends a request on an idle connection; false: libpq refused it, and
+ * PQerrorMessage says why. Values are copied by libpq before it returns. */
+bool lpg_wire_send(lpg_wire *w, const lpg_request *request,
+                   const lpg_limits *limits);
+lpg_step lpg_wire_step(lpg_wire *w);
+/* Asks the server to stop the current statement; steps then end in LPG_IDLE,
+ * or in LPG_LOST when the server does not answer in the grace time. */
+void lpg_wire_stop(lpg_wire *w, lpg_stop why);
+int lpg_wire_descriptor(const lpg_wire *w);
+/* Closes the connection at once, without waiting. */
+void lpg_wire_close(lpg_wire *w);
+/* In a forked child: lets go without a word to the server. */
+void lpg_wire_disown(lpg_wire *w);
+
+/* Bytes of a row as it crosses the wire. */
+size_t lpg_wire_row_bytes(const PGresult *result, int row);
+
+static inline bool lpg_wire_busy(const lpg_wire *w)
+{
+  return w->phase >= LPG_FETCHING && w->phase <= LPG_DRAINING;
+}
+
+#endif
