@@ -12,7 +12,8 @@ dependencies = {
   "lua >= 5.4",
   "lua-cjson",
 }
--- Only the library: where its header lies, src/ finds out by itself.
+-- Only the library: to ask for its header too fails on Debian, which keeps it in a folder of its
+-- own; incdirs below names that one.
 external_dependencies = {
   PQ = { library = "pq" },
 }
@@ -56,15 +57,19 @@ build = {
       },
       defines = { "_POSIX_C_SOURCE=200809L" },
       libraries = { "pq", "pthread" },
-      incdirs = { "$(PQ_INCDIR)" },
+      incdirs = { "$(PQ_INCDIR)", "/usr/include/postgresql" },
       libdirs = { "$(PQ_LIBDIR)" },
     },
+    ["pg.actions"] = "lua/pg/actions.lua",
     ["pg.advice"] = "lua/pg/advice.lua",
+    ["pg.catalog"] = "lua/pg/catalog.lua",
     ["pg.conditions"] = "lua/pg/conditions.lua",
     ["pg.connect_text"] = "lua/pg/connect_text.lua",
     ["pg.error_text"] = "lua/pg/error_text.lua",
     ["pg.errors"] = "lua/pg/errors.lua",
     ["pg.fixes"] = "lua/pg/fixes.lua",
+    ["pg.forms"] = "lua/pg/forms.lua",
+    pg = "lua/pg/init.lua",
     ["pg.options"] = "lua/pg/options.lua",
     ["pg.secrets"] = "lua/pg/secrets.lua",
     ["pg.sql"] = "lua/pg/sql.lua",

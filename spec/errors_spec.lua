@@ -1,5 +1,5 @@
 -- The error object: kinds, cleaning, fixes, tostring and report. Pure, no server: the texts are
--- those of real servers (PostgreSQL 15, libpq 15.20), PgBouncer and hosted services.
+-- those of PostgreSQL and libpq 15.18, and of PgBouncer and hosted services as far as known.
 -- SPDX-License-Identifier: MIT
 local errors = require "pg.errors"
 local fixes = require "pg.fixes"

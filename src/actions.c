@@ -68,6 +68,7 @@ static int refuse(lua_State *L)
   int fields = lua_gettop(L);
   lua_pushvalue(L, 2);
   lua_setfield(L, fields, "sql");
+  lpg_error_string(L, "stage", "statement");
   lua_getiuservalue(L, 1, 1);
   lua_getiuservalue(L, -1, LPG_CONN_IDENTITY);
   lua_pushvalue(L, fields);

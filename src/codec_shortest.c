@@ -143,13 +143,15 @@ size_t lpg_float_text(double value, char *text)
     *at = '\0';
     return 3;
   }
-  if (signbit(value)) {
+  bool negative = signbit(value);
+  if (negative) {
     *at++ = '-';
     value = -value;
   }
   if (isinf(value)) {
     at = lpg_put_text(at, "Infinity");
-  } else if (value < 0x1p63 && (double)(uint64_t)value == value) {
+  } else if ((value < 0x1p63 || (negative && value == 0x1p63)) &&
+             (double)(uint64_t)value == value) {
     at = lpg_put_digits(at, (uint64_t)value, 1);
   } else {
     lpg_decimal d;

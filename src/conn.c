@@ -24,6 +24,16 @@ void lpg_conn_close(lpg_conn *c)
   lpg_params_free(&c->params);
 }
 
+void lpg_conn_shut(lpg_conn *c)
+{
+  c->closed = true;
+  if (c->held)
+    return;
+  if (lpg_wire_busy(&c->wire) && c->process == getpid())
+    lpg_wire_stop(&c->wire, LPG_ABANDONED);
+  lpg_conn_close(c);
+}
+
 static int collect(lua_State *L)
 {
   lpg_conn_close(luaL_checkudata(L, 1, conn_name));
@@ -103,6 +113,16 @@ static void identify(lua_State *L, const char *field, const char *value)
     lpg_error_string(L, field, value);
 }
 
+/* The mode that applies, wherever it came from. */
+static void find_sslmode(PGconn *pg, char *mode, size_t size)
+{
+  PQconninfoOption *options = PQconninfo(pg);
+  for (const PQconninfoOption *o = options; o && o->keyword; o++)
+    if (strcmp(o->keyword, "sslmode") == 0 && o->val)
+      snprintf(mode, size, "%s", o->val);
+  PQconninfoFree(options);
+}
+
 void lpg_conn_identify(lua_State *L, int index)
 {
   index = lua_absindex(L, index);
@@ -115,6 +135,9 @@ void lpg_conn_identify(lua_State *L, int index)
   identify(L, "user", PQuser(pg));
   identify(L, "server", PQparameterStatus(pg, "server_version"));
   lpg_error_boolean(L, "ssl_in_use", PQsslInUse(pg));
+  char mode[16] = "";
+  find_sslmode(pg, mode, sizeof mode);
+  identify(L, "sslmode", mode);
   lua_getiuservalue(L, index, LPG_CONN_SPEC);
   lua_getfield(L, -1, "name");
   lua_setfield(L, -3, "connection");

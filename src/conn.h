@@ -21,6 +21,7 @@ typedef struct lpg_conn {
   struct lpg_op *op; /* the operation under way, or NULL */
   pid_t process;     /* a forked child must not touch the connection */
   bool closed;       /* by the program */
+  bool held;         /* an operation works on the wire: closing has to wait */
   bool has_wait;     /* LPG_CONN_WAIT holds a function */
   bool pooler;       /* something stands between us and the server */
   bool utf8;         /* the server's own encoding is UTF8 */
@@ -60,6 +61,10 @@ bool lpg_handle_ready(lua_State *L, int index, lpg_handle **handle);
 
 /* Closes and lets go of everything; the operation under way is cut off. */
 void lpg_conn_close(lpg_conn *c);
+/* The same at the program's word: the server is asked to stop, too. Where an
+ * operation holds the connection (a finalizer runs in its middle) it only sets
+ * `closed`, and the operation closes. */
+void lpg_conn_shut(lpg_conn *c);
 /* Fills in LPG_CONN_IDENTITY of the connection at `index`. e */
 void lpg_conn_identify(lua_State *L, int index);
 /* DDL ran: what was learnt of statements and tables may be stale. e */

@@ -73,7 +73,6 @@ static void on_setup(lua_State *L, lpg_op *op, int slot)
 static int fail(lua_State *L, lpg_op *op, int slot)
 {
   lpg_conn *c = op->conn;
-  lpg_error_string(L, "stage", "connect");
   int results = lpg_outcome_fail(L, slot, 0);
   if (op->action == OPEN) {
     c->closed = true;
@@ -95,6 +94,7 @@ static int fail_to_connect(lua_State *L, lpg_op *op, int slot)
   } else {
     lpg_error_new(L, NULL, "%s", w->words ? w->words : "not enough memory");
     lpg_error_boolean(L, "needs_password", w->needs_password);
+    lpg_error_boolean(L, "ssl_in_use", w->was_encrypted);
   }
   return fail(L, op, slot);
 }

@@ -83,8 +83,12 @@ void lpg_error_identity(lua_State *L, int identity)
   identity = lua_absindex(L, identity);
   for (lua_pushnil(L); lua_next(L, identity);) {
     lua_pushvalue(L, -2);
-    lua_insert(L, -2);
-    lua_rawset(L, error);
+    if (lua_rawget(L, error) == LUA_TNIL) { /* what is known already stays */
+      lua_pushvalue(L, -3);
+      lua_pushvalue(L, -3);
+      lua_rawset(L, error);
+    }
+    lua_pop(L, 2);
   }
 }
 

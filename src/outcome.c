@@ -102,9 +102,16 @@ int lpg_outcome_fail(lua_State *L, int slot, int sql)
   int fields = lua_gettop(L), conn = slot - 1;
   const lpg_op *op = lua_touserdata(L, slot);
   bool lost = op->conn->wire.phase == LPG_LOST;
+  lpg_error_string(L, "stage", sql ? "statement" : "connect");
   if (sql) {
     lua_pushvalue(L, sql);
     lua_setfield(L, fields, "sql");
+  }
+  if (op->ahead > 0) { /* places count from the start of what was sent */
+    lua_getfield(L, fields, "position");
+    lua_pushinteger(L, lua_tointeger(L, -1) - op->ahead);
+    lua_setfield(L, fields, "position");
+    lua_pop(L, 1);
   }
   lua_getiuservalue(L, conn, LPG_CONN_IDENTITY);
   lua_pushvalue(L, fields);

@@ -83,14 +83,13 @@ static const char *push_cell(lua_State *L, const lpg_plan *plan,
   return type->text(L, type, &settings->view, bytes, length);
 }
 
-/* The value on the top goes where the shape says. */
+/* The value on the top goes where the shape says; a keyed one lies above its
+ * name. */
 static void store(lua_State *L, lpg_shape shape, int rows, int names, int i,
                   lua_Integer number)
 {
   switch (shape) {
   case LPG_KEYED:
-    lua_rawgeti(L, names, i + 1);
-    lua_insert(L, -2);
     lua_rawset(L, -3);
     break;
   case LPG_ARRAY:
@@ -118,17 +117,20 @@ lpg_misread lpg_rows_append(lua_State *L, const lpg_plan *plan,
                     shape == LPG_KEYED ? plan->count : 0);
   for (int i = 0; i < plan->count; i++) {
     size_t length = (size_t)PQgetlength(result, row, i);
-    if (length == 0 && PQgetisnull(result, row, i)) {
-      if (shape == LPG_KEYED && !settings->keep_null)
-        continue;
+    bool null = length == 0 && PQgetisnull(result, row, i);
+    if (null && shape == LPG_KEYED && !settings->keep_null)
+      continue;
+    if (shape == LPG_KEYED)
+      lua_rawgeti(L, names, i + 1);
+    const char *problem = NULL;
+    if (null)
       lua_pushlightuserdata(L, NULL);
-    } else {
-      const char *problem =
+    else
+      problem =
           push_cell(L, plan, settings, PQgetvalue(result, row, i), length, i);
-      if (problem) {
-        lua_settop(L, top);
-        return (lpg_misread){problem, &plan->columns[i]};
-      }
+    if (problem) {
+      lua_settop(L, top);
+      return (lpg_misread){problem, &plan->columns[i]};
     }
     store(L, shape, rows, names, i, number);
   }

@@ -79,6 +79,34 @@ static int send_describe(lua_State *L, lpg_op *op, int slot)
   return send(L, op, slot, DESCRIBE, &request);
 }
 
+/* Behind a pooler a session cannot be made read-only: each transaction is. */
+#define READ_ONLY                                                              \
+  "SELECT pg_catalog.set_config('transaction_read_only', 'on', true)"
+
+static bool needs_read_only(const lpg_conn *c)
+{
+  return c->readonly && c->pooler &&
+         PQtransactionStatus(c->wire.pg) == PQTRANS_IDLE;
+}
+
+/* The same for what is to run; a script is one implicit transaction. COPY,
+ * which could not be read back from a pipeline, is refused. */
+static bool make_read_only(lua_State *L, lpg_op *op, lpg_request *request)
+{
+  char word[LPG_WORD];
+  lpg_first_word(request->sql, word);
+  if (strcmp(word, "copy") == 0)
+    return false;
+  if (op->script) {
+    lua_pushfstring(L, READ_ONLY ";%s", request->sql);
+    request->sql = lua_tostring(L, -1);
+    op->ahead = (int)sizeof READ_ONLY;
+  } else {
+    request->prelude = READ_ONLY;
+  }
+  return true;
+}
+
 static int send_statement(lua_State *L, lpg_op *op, int slot)
 {
   lpg_fault fault;
@@ -99,6 +127,12 @@ static int send_statement(lua_State *L, lpg_op *op, int slot)
     return lpg_outcome_fail(L, slot, SQL);
   }
   op->transaction = PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
+  if (needs_read_only(c) && !make_read_only(L, op, &request)) {
+    lpg_error_new(L, "wrong_action",
+                  "COPY does not run on a read-only "
+                  "connection behind a pooler");
+    return lpg_outcome_fail(L, slot, SQL);
+  }
   return send(L, op, slot, RUN, &request);
 }
 
@@ -257,6 +291,7 @@ static void collect(lua_State *L, lpg_op *op, int slot)
   if (status == PGRES_SINGLE_TUPLE)
     return;
   op->answering = false;
+  op->answers++;
   lua_Integer count = tuples(result);
   op->affected = count >= 0 ? count : op->rows;
   notice_ddl(L, op, slot, PQcmdStatus(result));
@@ -286,6 +321,10 @@ static void on_result(lua_State *L, lpg_op *op, int slot)
 static int shape(lua_State *L, lpg_op *op, int slot)
 {
   bool query = op->action == LPG_QUERY;
+  if (op->ahead > 0 && op->answers == 1) { /* the script itself was empty */
+    op->tabular = false;
+    op->affected = 0;
+  }
   lua_createtable(L, 0, 2);
   if (op->tabular) {
     lua_pushvalue(L, slot + ROWS);

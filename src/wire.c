@@ -73,6 +73,7 @@ static lpg_step lose(lpg_wire *w)
   free(w->words);
   w->words = *words ? strdup(words) : NULL;
   w->needs_password = w->pg && PQconnectionNeedsPassword(w->pg);
+  w->was_encrypted = w->pg && PQsslInUse(w->pg);
   lpg_cancel_forget(&w->cancel);
   if (w->pg)
     PQfinish(w->pg);
@@ -148,15 +149,29 @@ static lpg_step step_connecting(lpg_wire *w)
 
 /* --- sending ---------------------------------------------------------- */
 
+static bool send_statement(lpg_wire *w, const lpg_request *r)
+{
+  return PQsendQueryParams(w->pg, r->sql, r->count, r->types, r->values,
+                           r->lengths, r->formats, r->result_format);
+}
+
+/* One pipeline with one Sync is one transaction. */
+static bool send_with_prelude(lpg_wire *w, const lpg_request *r)
+{
+  w->pipelined = w->preluding = true;
+  return PQenterPipelineMode(w->pg) &&
+         PQsendQueryParams(w->pg, r->prelude, 0, NULL, NULL, NULL, NULL, 0) &&
+         send_statement(w, r) && PQpipelineSync(w->pg);
+}
+
 static bool send_request(lpg_wire *w, const lpg_request *r)
 {
   switch (r->kind) {
   case LPG_SCRIPT:
     return PQsendQuery(w->pg, r->sql) && PQsetSingleRowMode(w->pg);
   case LPG_STATEMENT:
-    return PQsendQueryParams(w->pg, r->sql, r->count, r->types, r->values,
-                             r->lengths, r->formats, r->result_format) &&
-           PQsetSingleRowMode(w->pg);
+    return r->prelude ? send_with_prelude(w, r)
+                      : send_statement(w, r) && PQsetSingleRowMode(w->pg);
   case LPG_DESCRIBE:
     w->pipelined = true;
     return PQenterPipelineMode(w->pg) &&
@@ -173,6 +188,7 @@ bool lpg_wire_send(lpg_wire *w, const lpg_request *request,
   w->stop = LPG_RUNS;
   w->dropped = w->flushed = w->awaited = w->broken = false;
   w->pipelined = w->synced = w->partial = w->copying = false;
+  w->preluding = false;
   w->received = w->since = 0;
   w->limits = *limits;
   w->started = lpg_now();
@@ -349,7 +365,7 @@ static lpg_step sort(lpg_wire *w, PGresult *result)
   case PGRES_TUPLES_OK:
   case PGRES_COMMAND_OK:
   case PGRES_EMPTY_QUERY:
-    if (!admit(w, result))
+    if (w->preluding || !admit(w, result))
       break;
     w->result = result;
     return LPG_RESULT;
@@ -423,6 +439,10 @@ static lpg_step fetch(lpg_wire *w)
     if (!result && (!w->pipelined || w->synced || w->broken ||
                     PQstatus(w->pg) != CONNECTION_OK))
       return finish(w);
+    if (!result && w->preluding) { /* the statement's own results are next */
+      w->preluding = false;
+      PQsetSingleRowMode(w->pg);
+    }
     if (result && sort(w, result) == LPG_RESULT)
       return LPG_RESULT;
   }

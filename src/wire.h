@@ -51,6 +51,7 @@ typedef enum lpg_kind {
 typedef struct lpg_request {
   lpg_kind kind;
   const char *sql;
+  const char *prelude; /* run before a statement, in its trip and transaction */
   int count;
   const Oid *types; /* 0 where the server shall infer */
   const char *const *values;
@@ -71,6 +72,7 @@ typedef struct lpg_wire {
   PGresult *failure; /* the first error with an SQLSTATE, else the last */
   char *words;       /* libpq's last words, when the connection ended */
   bool needs_password; /* the server asked for one and none was given */
+  bool was_encrypted;  /* when the connection ended */
   bool dropped;        /* rows came that nobody will see */
   double started, deadline, received;
   lpg_limits limits;
@@ -81,6 +83,7 @@ typedef struct lpg_wire {
   /* how far the current request is */
   PostgresPollingStatusType polling;
   bool flushed, awaited, broken, pipelined, synced, partial, copying;
+  bool preluding; /* the prelude's results are next */
   unsigned steps;
   double since; /* bytes through the relay since the last whole message */
   size_t noticed;

@@ -81,12 +81,13 @@ function throwaway.start(options)
   local ssl = options.ssl and "1" or ""
   local tcp = (options.tcp or options.ssl) and "1" or ""
   local bindir = options.bindir or os.getenv("PG_THROWAWAY_BINDIR") or ""
+  local settings = configuration(options.settings or {})
   local waiter <close> = io.popen("exec sh " .. quote(script) .. " wait", "r")
   local dir = waiter:read("l")
   if not dir then return nil, "throwaway: no temporary folder can be made" end
   -- In a session of its own, so that Ctrl-C does not reach it.
   local pipe = io.popen("exec env " .. quote_all {
-    "TCP=" .. tcp, "SSL=" .. ssl, "SETTINGS=" .. configuration(options.settings or {}),
+    "TCP=" .. tcp, "SSL=" .. ssl, "SETTINGS=" .. settings,
     "HBA=" .. table.concat(options.hba or {}, "\n"),
   } .. " $(command -v setsid) sh " .. quote_all {
     script, "serve", dir, bindir, table.unpack(options.initdb or {}),

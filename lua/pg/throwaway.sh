@@ -182,7 +182,7 @@ wait_for_report() {
   dir=$(mktemp -u "$tmp/pg.XXXXXX") || exit 1
   echo "$dir"
   left=2000
-  until [ -f "$dir/report" ] || [ $left -eq 0 ]; do
+  until [ -f "$dir/report" ] || [ $left -le 0 ]; do
     sleep 0.05
     # Without a folder nobody will report; give it five seconds to appear.
     [ -d "$dir" ] && left=$((left - 1)) || left=$((left - 20))

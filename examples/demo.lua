@@ -1,0 +1,34 @@
+-- SPDX-License-Identifier: MIT
+-- Runs the examples one after another. `make demo` does it on a throwaway server;
+-- lua5.4 examples/demo.lua does it on the server that PGHOST and the like name.
+local pg = require "pg"
+local folder = arg[0]:match "^(.*/)" or "./"
+
+local examples = {
+  { "quickstart", "The first ten lines" },
+  { "report", "A daily report" },
+  { "check", "Data that breaks the rules" },
+  { "sync", "Orders to an external system" },
+  { "audit", "An audit log" },
+  { "errors", "An error, and what to do about it" },
+}
+
+local server, problem = pg.test()
+if not server then
+  io.stderr:write(tostring(problem), "\n")
+  os.exit(1)
+end
+print(("PostgreSQL %s, database %s, user %s"):format(server.server, server.database, server.user))
+
+local failed = 0
+for _, example in ipairs(examples) do
+  local file, title = table.unpack(example)
+  local path = folder .. file .. ".lua"
+  print(("\n%s\n%s  (%s)\n%s\n"):format(("-"):rep(76), title, path, ("-"):rep(76)))
+  local ok, message = pcall(dofile, path)
+  if not ok then
+    failed = failed + 1
+    io.stderr:write(tostring(message), "\n")
+  end
+end
+os.exit(failed == 0, true)

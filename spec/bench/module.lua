@@ -1,0 +1,20 @@
+-- SPDX-License-Identifier: MIT
+-- module: the same work as raw.c through the module. module.lua <workload>
+-- <repetitions>, server by the PG* environment; prints the units done, wall seconds, CPU seconds.
+local core = require "pg.core"
+local pg = require "pg"
+
+local WORK = {
+  int = function(db, i) return db:query("SELECT $1::int", i % 1000 + 1).rowCount end,
+  lookup = function(db, i)
+    return db:query("SELECT * FROM bench_lookup WHERE id = $1", i % 1000 + 1).rowCount
+  end,
+  rows = function(db) return db:query("SELECT * FROM bench_rows").rowCount end,
+}
+
+local work, times = WORK[arg[1]], tonumber(arg[2])
+local db <close> = assert(pg.connect())
+assert(db:query "SELECT 1")
+local sum, wall, cpu = 0, core.now(), os.clock()
+for i = 0, times - 1 do sum = sum + work(db, i) end
+print(("%d %.6f %.6f %d"):format(times, core.now() - wall, os.clock() - cpu, sum))

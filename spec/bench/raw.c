@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* raw: the floor of the benchmarks: the same work on libpq alone, values read
+ * but not converted. raw <workload> <repetitions>, server by the PG*
+ * environment; prints the units done, wall seconds and CPU seconds of the
+ * measured part. */
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double clock_of(clockid_t id)
+{
+  struct timespec t;
+  clock_gettime(id, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static PGresult *must(PGconn *pg, PGresult *result)
+{
+  ExecStatusType status = PQresultStatus(result);
+  if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK &&
+      status != PGRES_SINGLE_TUPLE) {
+    fprintf(stderr, "%s", PQerrorMessage(pg));
+    exit(1);
+  }
+  return result;
+}
+
+/* Every value is looked at, as any client has to. */
+static unsigned long touch(const PGresult *result)
+{
+  unsigned long sum = 0;
+  for (int i = 0, rows = PQntuples(result); i < rows; i++)
+    for (int j = 0, columns = PQnfields(result); j < columns; j++)
+      if (!PQgetisnull(result, i, j))
+        sum += (unsigned long)PQgetlength(result, i, j) +
+               (unsigned char)*PQgetvalue(result, i, j);
+  return sum;
+}
+
+static unsigned long run(PGconn *pg, const char *sql, const char *value)
+{
+  const char *const values[] = {value};
+  PGresult *r = must(
+      pg, PQexecParams(pg, sql, value ? 1 : 0, NULL, values, NULL, NULL, 0));
+  unsigned long sum = touch(r);
+  PQclear(r);
+  return sum;
+}
+
+int main(int argc, char **argv)
+{
+  static const char *const names[] = {"int", "lookup", "rows"};
+  static const char *const sql[] = {"SELECT $1::int",
+                                    "SELECT * FROM bench_lookup WHERE id = $1",
+                                    "SELECT * FROM bench_rows"};
+  if (argc != 3)
+    return 2;
+  PGconn *pg = PQconnectdb("");
+  if (PQstatus(pg) != CONNECTION_OK) {
+    fprintf(stderr, "%s", PQerrorMessage(pg));
+    return 1;
+  }
+  int which = 0, times = atoi(argv[2]);
+  while (which < 2 && strcmp(names[which], argv[1]) != 0)
+    which++;
+  char id[16];
+  unsigned long sum = run(pg, "SELECT 1", NULL);
+  double wall = clock_of(CLOCK_MONOTONIC);
+  double cpu = clock_of(CLOCK_PROCESS_CPUTIME_ID);
+  for (int i = 0; i < times; i++) {
+    snprintf(id, sizeof id, "%d", i % 1000 + 1);
+    sum += run(pg, sql[which], which < 2 ? id : NULL);
+  }
+  printf("%d %.6f %.6f %lu\n", times, clock_of(CLOCK_MONOTONIC) - wall,
+         clock_of(CLOCK_PROCESS_CPUTIME_ID) - cpu, sum);
+  PQfinish(pg);
+  return 0;
+}
