@@ -10,7 +10,6 @@ PACKAGES = make gcc libc6-dev pkg-config lua5.4 liblua5.4-dev libpq-dev lua-cjso
 INSTALLED = $(shell dpkg-query -W -f '$${db:Status-Status}=$${Package}\n' $(PACKAGES) 2>/dev/null)
 MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES))
 ROCKS = luarocks install lua-cjson busted luasocket luacheck
-MODULES = for m in ("cjson busted socket"):gmatch "%S+" do assert(package.searchpath(m, package.path) or package.searchpath(m, package.cpath), m) end
 
 INCLUDES := $(shell pkg-config --cflags libpq 2>/dev/null || echo -I`pg_config --includedir`) \
   $(shell pkg-config --cflags lua5.4 2>/dev/null || pkg-config --cflags lua 2>/dev/null)
@@ -21,36 +20,29 @@ CFLAGS ?= -O2 -g
 WARNINGS = -Werror -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
   -Wcast-qual -Wpointer-arith -Wvla -Wundef -Wformat=2
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-
 WITH_LUA = LUA='$(LUA)' LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='$(OUT)/?.so;;' $(LUA)
-C_FILES = $(wildcard src/*.c spec/*.c spec/*/*.c)
-layers = $(wildcard $(foreach f,$(1),src/$(f).[ch]))
-BELOW_LUA = $(call layers,deadline bytes oids buffer wire relay cancel notice)
-BESIDE_LIBPQ = $(call layers,deadline bytes oids buffer typemap codec*)
+files = $(wildcard $(foreach name,$(1),src/$(name).[ch]))
 
-.PHONY: deps build demo test specs check sanitize install clean
+.PHONY: deps build demo test specs check sanitize bench install clean
+
+build: $(OUT)/pg/core.so
 
 deps: # installs what is missing where it may, else says how
-	@if [ -z "$(MISSING)" ]; then :; \
-	elif [ `id -u` = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "  APT $(MISSING)"; export DEBIAN_FRONTEND=noninteractive; \
-	  apt-get update -qq && apt-get install -qq --no-install-recommends --no-upgrade $(MISSING) >/dev/null; \
-	elif command -v $(CC) pkg-config luacheck clang-format openssl >/dev/null && $(LUA) -e '$(MODULES)'; then :; \
-	else printf '%s\n' 'Something is missing. As root:' \
-	  '  Debian, Ubuntu: apt-get install $(PACKAGES)' \
+	@if [ -z "$(MISSING)" ]; then :; elif [ `id -u` = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "  APT $(MISSING)"; export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && \
+	  apt-get install -qq --no-install-recommends --no-upgrade $(MISSING) >/dev/null; \
+	elif command -v $(CC) pkg-config luacheck clang-format openssl >/dev/null && \
+	  $(LUA) -e 'require "cjson" require "socket" require "busted"'; then :; \
+	else printf '%s\n' 'Something is missing. As root:' '  Debian, Ubuntu: apt-get install $(PACKAGES)' \
 	  '  Fedora: dnf install make gcc pkgconf lua-devel libpq-devel clang-tools-extra postgresql-server openssl luarocks && $(ROCKS)' \
 	  '  Alpine: apk add make gcc musl-dev pkgconf lua5.4-dev libpq-dev clang-extra-tools postgresql openssl luarocks5.4 && $(ROCKS)' \
 	  '  macOS: brew install pkgconf lua libpq clang-format postgresql openssl luarocks && $(ROCKS)'; false; fi
 
-build: $(OUT)/pg/core.so
-
 $(OUT)/pg/core.so: $(patsubst src/%.c,$(OUT)/obj/%.o,$(wildcard src/*.c))
-	@mkdir -p $(@D)
-	@$(CC) $(CFLAGS) $(SHARED) -o $@ $^ $(LIBS)
+	@mkdir -p $(@D); $(CC) $(CFLAGS) $(SHARED) -o $@ $^ $(LIBS)
 
 $(OUT)/obj/%.o: src/%.c Makefile
-	@mkdir -p $(@D)
-	@echo "  CC $@"; $(CC) $(STANDARD) $(CFLAGS) -MMD -c -o $@ $<
+	@mkdir -p $(@D); echo "  CC $@"; $(CC) $(STANDARD) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(wildcard $(OUT)/obj/*.d)
 
@@ -62,23 +54,29 @@ test: deps build specs
 specs:
 	@$(WITH_LUA) $(BUSTED) --pattern=_spec $(T)
 
-check: # every check runs, and any failure counts
-	@failed=0; for cc in gcc clang; do command -v $$cc >/dev/null || continue; for file in $(C_FILES); do \
-	  $$cc $(STANDARD) $(WARNINGS) -O2 -Isrc -c -o /dev/null $$file || failed=1; done; done; \
-	if $(CC) $(STANDARD) -M $(BELOW_LUA) | grep -E '/(lua|lauxlib|lualib)\.h'; then echo "layers 0 and 1 must not see Lua"; failed=1; fi; \
-	if $(CC) $(STANDARD) -M $(BESIDE_LIBPQ) | grep libpq-fe.h; then echo "codecs must not see libpq"; failed=1; fi; \
-	sh -n lua/pg/throwaway.sh || failed=1; \
-	luacheck -q lua spec examples *.rockspec || failed=1; \
-	for file in $(wildcard src/*.[ch] spec/*.[ch] spec/*/*.[ch]); do \
-	  clang-format --dry-run -Werror $$file 2>/dev/null || { echo "not formatted: $$file"; failed=1; }; done; exit $$failed
+check: deps # every check runs, and any failure counts
+	@failed=0; for cc in gcc clang; do command -v $$cc >/dev/null || continue; \
+	  for file in $(wildcard src/*.c spec/*/*.c); do \
+	    $$cc $(STANDARD) $(WARNINGS) -O2 -Isrc -c -o /dev/null $$file || failed=1; done; done; \
+	if $(CC) $(STANDARD) -M $(call files,deadline bytes oids buffer wire relay cancel notice) | \
+	  grep -E '/(lua|lauxlib|lualib)\.h'; then echo "layers 0 and 1 must not see Lua"; failed=1; fi; \
+	if $(CC) $(STANDARD) -M $(call files,deadline bytes oids buffer typemap codec*) | \
+	  grep libpq-fe.h; then echo "codecs must not see libpq"; failed=1; fi; \
+	for file in $(wildcard src/*.[ch] spec/*/*.[ch]); do clang-format --dry-run -Werror $$file \
+	  2>/dev/null || { echo "not formatted: $$file"; failed=1; }; done; \
+	sh -n lua/pg/throwaway.sh || failed=1; luacheck -q --no-color lua spec examples || failed=1; exit $$failed
 
-sanitize: deps # a Lua of the same name, first in PATH, for the specs' child processes too
+sanitize: deps # a Lua that preloads libasan, first in PATH for the specs' child processes too
 	@$(MAKE) -s build OUT=build/asan CFLAGS='-O1 -g $(SANITIZE)'
-	@mkdir -p build/asan/bin; $(CC) -shared -fPIC -o build/asan/forget_preload.so spec/tools/forget_preload.c
-	@printf '%s\n' '#!/bin/sh' 'export LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so):$(CURDIR)/build/asan/forget_preload.so' \
-	  'exec $(LUA) "$$@"' >build/asan/bin/$(notdir $(LUA)); chmod +x build/asan/bin/$(notdir $(LUA))
+	@mkdir -p build/asan/bin; $(CC) -shared -fPIC -o build/asan/forget.so spec/tools/forget_preload.c
+	@printf '%s\n' '#!/bin/sh' 'exec env LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so):$(CURDIR)/build/asan/forget.so \
+	  $(LUA) "$$@"' >build/asan/bin/$(notdir $(LUA)); chmod +x build/asan/bin/$(notdir $(LUA))
 	@PATH="$(CURDIR)/build/asan/bin:$$PATH" ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	  $(MAKE) -s specs OUT=build/asan LUA=$(notdir $(LUA))
+
+bench: deps build # ROUNDS=1 for a quick look
+	@mkdir -p build/bench; $(CC) $(STANDARD) -O2 -o build/bench/raw spec/bench/raw.c $(LIBS)
+	@$(WITH_LUA) spec/bench/run.lua build $(LUA)
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/lib/lua/5.4/pg $(DESTDIR)$(PREFIX)/share/lua/5.4

@@ -1,8 +1,8 @@
 rockspec_format = "3.0"
 package = "lua-pg"
 version = "scm-1"
-source = {
-  url = "git+https://github.com/lua-pg/lua-pg.git",
+source = { -- a place of your own: `luarocks make` does not look at it
+  url = "git+https://example.org/lua-pg/lua-pg.git",
 }
 description = {
   summary = "A PostgreSQL client for Lua 5.4 with limits, cancellation and errors that help",

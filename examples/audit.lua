@@ -26,9 +26,9 @@ end
 
 local events = {
   { user_id = 7, action = "login", ip_address = "192.0.2.17", time = "2026-01-15T10:30:00Z",
-    details = { method = "password", attempts = 2 } },
+    details = { attempts = 2 } },
   { user_id = 7, action = "update", ip_address = "2001:db8::1", time = "2026-01-15T10:31:12.5Z",
-    details = { table = "users", fields = { "email", "phone" }, before = { phone = pg.null } } },
+    details = { changed = { "email", { phone = pg.null } } } }, -- pg.null: null in the JSON
   { action = "cleanup", time = "2026-01-16T03:00:00Z" }, -- nobody's: no user, no address
 }
 for _, event in ipairs(events) do print(assert(log(event)):json()) end
@@ -40,6 +40,6 @@ print(err)
 print "\nThe log:"
 local rows = assert(db:query "SELECT * FROM audit_logs ORDER BY id").rows
 for _, row in ipairs(rows) do
-  print(("  %s  %-7s  user %-6s  %-11s  %s"):format(row.created_at, row.action,
+  print(("%-22s  %-7s  user %s  %-11s  %s"):format(row.created_at, row.action,
     row.user_id or "-", row.ip_address or "-", row.details and pg.encode(row.details) or "-"))
 end

@@ -59,7 +59,7 @@ static bool refused(lua_State *L, lpg_action action, int count)
       action == LPG_UPDATE
           ? "update takes a statement that begins with UPDATE, MERGE or WITH"
           : "delete takes a statement that begins with DELETE or WITH",
-      *word ? "begins with " : "is empty", word);
+      *word ? "begins with " : "begins with no word", word);
   return true;
 }
 
@@ -89,9 +89,11 @@ static int unpack(lua_State *L)
     return luaL_error(L, "parameters must be a list, not a %s",
                       luaL_typename(L, 3));
   lua_pushliteral(L, "n");
-  lua_Integer count = lua_rawget(L, 3) == LUA_TNUMBER
-                          ? lua_tointeger(L, -1)
-                          : (lua_Integer)lua_rawlen(L, 3);
+  int counted = lua_rawget(L, 3) != LUA_TNIL;
+  lua_Integer count =
+      counted ? lua_tointegerx(L, -1, &counted) : (lua_Integer)lua_rawlen(L, 3);
+  if (!counted && !lua_isnil(L, -1))
+    return luaL_error(L, "parameters.n must be an integer");
   lua_settop(L, 3);
   int n = (int)(count < 0                ? 0
                 : count > LPG_MAX_PARAMS ? LPG_MAX_PARAMS + 1
@@ -107,10 +109,15 @@ static int unpack(lua_State *L)
  * the options; or nil and an error, which stay on the stack. */
 static bool build_form(lua_State *L, lpg_action action)
 {
-  lua_getfield(L, 2, "table");
-  bool form = !lua_isnil(L, -1);
-  lua_pop(L, 1);
-  if (!form || (action != LPG_UPDATE && action != LPG_DELETE))
+  static const char *const fields[] = {"table", "set", "where", NULL};
+  bool form = false;
+  if (action != LPG_UPDATE && action != LPG_DELETE)
+    return true;
+  for (int i = 0; !form && fields[i]; i++) {
+    form = lua_getfield(L, 2, fields[i]) != LUA_TNIL;
+    lua_pop(L, 1);
+  }
+  if (!form)
     return true;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &form_key);
   lua_pushvalue(L, 1);
@@ -128,7 +135,8 @@ static bool build_form(lua_State *L, lpg_action action)
  * Answers false with nil and an error on the stack. e */
 static bool take_table(lua_State *L, lpg_action action, call *c)
 {
-  lua_settop(L, 2);
+  if (lua_gettop(L) > 2)
+    luaL_error(L, "one table takes all: values belong in its `parameters`");
   if (!build_form(L, action))
     return false;
   lua_settop(L, 2);
@@ -156,10 +164,8 @@ static bool take_table(lua_State *L, lpg_action action, call *c)
 
 static int act(lua_State *L, lpg_action action)
 {
-  lpg_handle *handle;
   call c;
-  if (!lpg_handle_ready(L, 1, &handle))
-    return 2;
+  lpg_handle *handle = lpg_handle_check(L, 1);
   c.settings = handle->settings;
   if (lua_type(L, 2) == LUA_TTABLE) {
     if (!take_table(L, action, &c))
@@ -171,6 +177,8 @@ static int act(lua_State *L, lpg_action action)
   }
   if (refused(L, action, c.count))
     return refuse(L);
+  if (!lpg_handle_ready(L, 1, &handle)) /* last: a form may run others' code */
+    return 2;
   return lpg_run(L, action, c.count, &c.settings);
 }
 

@@ -3,6 +3,7 @@
 
 #include <lauxlib.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include "deadline.h"
 
@@ -23,7 +24,10 @@ static int abandon(lua_State *L)
   if (!c || c->op != op)
     return 0;
   c->op = NULL;
-  if (c->wire.phase == LPG_CONNECTING)
+  c->held = false;
+  if (c->closed)
+    lpg_conn_shut(c);
+  else if (c->wire.phase == LPG_CONNECTING)
     lpg_wire_close(&c->wire);
   else
     lpg_wire_stop(&c->wire, LPG_ABANDONED);
@@ -51,14 +55,19 @@ lpg_op *lpg_op_begin(lua_State *L, int index)
   lua_toclose(L, -1);
   op->conn = c;
   c->op = op;
+  c->held = true;
   return op;
 }
 
 void lpg_op_end(lua_State *L, int slot)
 {
   lpg_op *op = lua_touserdata(L, slot);
-  op->conn->op = NULL;
+  lpg_conn *c = op->conn;
   op->conn = NULL;
+  c->op = NULL;
+  c->held = false;
+  if (c->closed)
+    lpg_conn_shut(c);
   lua_getiuservalue(L, slot, 1);
   lua_pushvalue(L, slot);
   lua_setiuservalue(L, -2, LPG_CONN_OP);
@@ -67,10 +76,31 @@ void lpg_op_end(lua_State *L, int slot)
   lua_setiuservalue(L, slot, 1);
 }
 
+/* Code of others runs, which may close the connection. */
+static void let_go(lpg_op *op)
+{
+  op->ticked = lpg_now();
+  if (op->conn)
+    op->conn->held = false;
+}
+
+/* The wire is ours again, unless it was closed meanwhile. While it is held,
+ * a finalizer can run whenever Lua allocates: what it closes is closed here. */
+static bool hold(lpg_op *op)
+{
+  if (op->conn && op->conn->closed) {
+    op->conn->held = false;
+    lpg_conn_shut(op->conn);
+  }
+  if (!op->conn)
+    return false;
+  return op->conn->held = true;
+}
+
 /* An empty stretch of Lua: hooks by count, line or call see it. */
 static void tick(lua_State *L, lpg_op *op, int slot)
 {
-  op->ticked = lpg_now();
+  let_go(op);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &tick_key);
   lua_callk(L, 0, 0, slot, lpg_await);
 }
@@ -79,12 +109,12 @@ static void tick(lua_State *L, lpg_op *op, int slot)
 static bool yield(lua_State *L, lpg_op *op, int slot, int fd, const char *mode,
                   double seconds)
 {
-  op->ticked = lpg_now();
   lua_getiuservalue(L, slot, 1);
   lua_getiuservalue(L, -1, LPG_CONN_WAIT);
   lua_pushinteger(L, fd);
   lua_pushstring(L, mode);
   lua_pushnumber(L, seconds);
+  let_go(op);
   lua_callk(L, 3, 1, slot, lpg_await);
   return !lua_isboolean(L, -1) || lua_toboolean(L, -1);
 }
@@ -127,7 +157,7 @@ int lpg_await(lua_State *L, int status, lua_KContext context)
   lpg_op *op = lua_touserdata(L, slot);
   for (;;) {
     lua_settop(L, slot + op->kept); /* what `wait` left */
-    if (!op->conn)
+    if (!hold(op))
       return luaL_error(L, "the connection was closed during this call");
     lpg_step need = lpg_wire_step(&op->conn->wire);
     switch (need) {

@@ -103,6 +103,12 @@ void lpg_conn_forget(lua_State *L, int index)
   index = lua_absindex(L, index);
   lua_newtable(L);
   lua_setiuservalue(L, index, LPG_CONN_STATEMENTS);
+  lpg_conn_forget_tables(L, index);
+}
+
+void lpg_conn_forget_tables(lua_State *L, int index)
+{
+  index = lua_absindex(L, index);
   lua_newtable(L);
   lua_setiuservalue(L, index, LPG_CONN_CATALOG);
 }
@@ -111,6 +117,16 @@ static void identify(lua_State *L, const char *field, const char *value)
 {
   if (value && *value)
     lpg_error_string(L, field, value);
+}
+
+/* The version alone: packagers add "(Debian ...)". */
+static void identify_server(lua_State *L, PGconn *pg)
+{
+  const char *version = PQparameterStatus(pg, "server_version");
+  if (!version)
+    return;
+  lua_pushlstring(L, version, strcspn(version, " "));
+  lua_setfield(L, -2, "server");
 }
 
 /* The mode that applies, wherever it came from. */
@@ -133,7 +149,7 @@ void lpg_conn_identify(lua_State *L, int index)
   identify(L, "port", PQport(pg));
   identify(L, "database", PQdb(pg));
   identify(L, "user", PQuser(pg));
-  identify(L, "server", PQparameterStatus(pg, "server_version"));
+  identify_server(L, pg);
   lpg_error_boolean(L, "ssl_in_use", PQsslInUse(pg));
   char mode[16] = "";
   find_sslmode(pg, mode, sizeof mode);
@@ -150,14 +166,9 @@ void lpg_conn_identify(lua_State *L, int index)
 /* db:close(): twice is once. A handle of db:with{} closes nothing. */
 static int handle_close(lua_State *L)
 {
-  lpg_handle *h = any_handle(L, 1);
-  lpg_conn *c = h->conn;
-  if (!h->owner || c->closed)
-    return 0;
-  if (lpg_wire_busy(&c->wire) && c->process == getpid())
-    lpg_wire_stop(&c->wire, LPG_ABANDONED); /* the server is told, too */
-  c->closed = true;
-  lpg_conn_close(c);
+  const lpg_handle *h = any_handle(L, 1);
+  if (h->owner && !h->conn->closed)
+    lpg_conn_shut(h->conn);
   return 0;
 }
 
@@ -204,7 +215,7 @@ static int handle_status(lua_State *L)
   if (pg) {
     lua_pushinteger(L, PQbackendPID(pg));
     lua_setfield(L, -2, "pid");
-    lpg_error_string(L, "server", PQparameterStatus(pg, "server_version"));
+    identify_server(L, pg);
   }
   push_ssl(L, pg);
   lua_setfield(L, -2, "ssl");

@@ -69,6 +69,8 @@ void lpg_conn_shut(lpg_conn *c);
 void lpg_conn_identify(lua_State *L, int index);
 /* DDL ran: what was learnt of statements and tables may be stale. e */
 void lpg_conn_forget(lua_State *L, int index);
+/* A table's name may mean another table now, or rights have changed. e */
+void lpg_conn_forget_tables(lua_State *L, int index);
 
 void lpg_conn_open_library(lua_State *L, int methods);
 

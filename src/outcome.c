@@ -33,11 +33,10 @@ static void describe_limit(lua_State *L, const lpg_op *op)
   double ceiling = lpg_ceilings_of(L)->limits.timeout;
   double limit = op->limits.timeout;
   if (w->stop == LPG_TIMED_OUT) {
-    lpg_error_new(L, "query_timeout",
-                  "the statement took longer than its limit");
+    lpg_error_new(L, "query_timeout", NULL); /* errors.lua words it */
     lpg_error_number(L, "elapsed", op->elapsed);
   } else {
-    lpg_error_new(L, "result_too_large", "the result is larger than its limit");
+    lpg_error_new(L, "result_too_large", NULL);
     lpg_error_number(L, "bytes", w->received + w->since);
     limit = op->limits.result;
     ceiling = lpg_ceilings_of(L)->limits.result;

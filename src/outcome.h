@@ -13,8 +13,8 @@ bool lpg_outcome_unexplained(const lpg_wire *w);
 /* Pushes the fields of the error that the wire's state amounts to. e */
 void lpg_outcome_describe(lua_State *L, const lpg_op *op);
 /* Completes the fields on the top and ends the operation: nil and the error;
- * answers 2. The SQL text lies at `sql`, 0 while connecting; the connection below
- * the slot. A lost connection remembers the error as the cause. e */
+ * answers 2. The SQL text lies at `sql`, 0 while connecting; the connection
+ * below the slot. A lost connection remembers the error as the cause. e */
 int lpg_outcome_fail(lua_State *L, int slot, int sql);
 
 /* Do dates and intervals come in a style that the codecs read? */

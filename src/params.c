@@ -171,7 +171,9 @@ static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
   const char *name = lua_tostring(L, -1);
   int value = lua_gettop(L) - 1;
   bool done;
-  if (lua_istable(L, value) && lpg_is_wrapper(L, value)) {
+  if (!name) {
+    done = refuse(fault, "a wrapper without its type");
+  } else if (lua_istable(L, value) && lpg_is_wrapper(L, value)) {
     done = refuse(fault, "a wrapped value is wrapped again");
   } else if (strcmp(name, "json") == 0) {
     done = lpg_json_encode(L, value, &p->text, fault) && appended(p, c, offset);
@@ -181,8 +183,8 @@ static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
     done = type ? convert_value(L, p, value, c, fault)
                 : (snprintf(fault->text, sizeof fault->text,
                             "the type \"%.60s\" is not a built-in one: cast "
-                            "in the SQL instead, $1::%.60s",
-                            name, name),
+                            "the parameter in the SQL instead",
+                            name),
                    false);
   }
   lua_pop(L, 2);
@@ -190,6 +192,14 @@ static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
 }
 
 /* --- the request ------------------------------------------------------ */
+
+/* Only where the bytes were chosen by the type is it declared to the server:
+ * elsewhere it shall infer, also when a column's type has changed. */
+static bool chosen_by_type(lua_State *L, int index, const cell *c)
+{
+  return lua_type(L, index) == LUA_TTABLE ||
+         (c->string && (c->binary || ambiguous(c->string, c->length, false)));
+}
 
 /* libpq wants an array of each. */
 typedef struct columns {
@@ -228,6 +238,8 @@ int lpg_params_convert(lua_State *L, lpg_params *p, int first, int count,
     cell c = {.type = i < signature.count ? signature.types[i] : 0};
     if (!convert_value(L, p, first + i, &c, fault))
       return i + 1;
+    if (c.type && !chosen_by_type(L, first + i, &c))
+      c.type = 0;
     total += c.length;
     if (total > LPG_MAX_MESSAGE) {
       refuse(fault, "more than 1 GB cannot be sent in one statement");

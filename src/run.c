@@ -250,18 +250,30 @@ static void misread(lua_State *L, lpg_op *op, int slot, lpg_misread what)
   op->conn->wire.dropped = true;
 }
 
-/* DDL makes stale what was learnt; so does taking it back. */
+static bool begins_with(const char *tag, const char *const *words)
+{
+  for (; *words; words++)
+    if (strncmp(tag, *words, strlen(*words)) == 0)
+      return true;
+  return false;
+}
+
+/* DDL makes stale what was learnt. So may SET (search_path, role) and GRANT
+ * for tables; and the end of a transaction that did any of these. */
 static void notice_ddl(lua_State *L, lpg_op *op, int slot, const char *tag)
 {
-  static const char *const words[] = {"ALTER ", "DROP ", "CREATE ", "DISCARD",
-                                      "DO",     "CALL",  "IMPORT ", NULL};
+  static const char *const ddl[] = {"ALTER ", "DROP ", "CREATE ", "DISCARD",
+                                    "DO",     "CALL",  "IMPORT ", NULL};
+  static const char *const sets[] = {"SET", "RESET", "GRANT", "REVOKE", NULL};
+  static const char *const ends[] = {"COMMIT", "ROLLBACK", "PREPARE", NULL};
   lpg_conn *c = op->conn;
-  bool ddl = c->ddl_in_transaction && strncmp(tag, "ROLLBACK", 8) == 0;
-  for (int i = 0; !ddl && words[i]; i++)
-    ddl = strncmp(tag, words[i], strlen(words[i])) == 0;
-  if (!ddl)
+  bool undone = c->ddl_in_transaction && begins_with(tag, ends);
+  if (undone || begins_with(tag, ddl))
+    lpg_conn_forget(L, slot + CONN);
+  else if (begins_with(tag, sets))
+    lpg_conn_forget_tables(L, slot + CONN);
+  else
     return;
-  lpg_conn_forget(L, slot + CONN);
   c->ddl_in_transaction = PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
 }
 
@@ -345,29 +357,30 @@ static int shape(lua_State *L, lpg_op *op, int slot)
   return 1;
 }
 
-/* Types that were learnt earlier no longer fit the statement: ask again and
- * run it again, once, where nothing can have been done twice. */
+/* What was learnt earlier may no longer fit the statement: it is forgotten.
+ * Answers whether to ask again and run it again at once, which is done where
+ * nothing can have been done twice; a procedure may have committed. */
 static bool stale(lua_State *L, lpg_op *op, int slot)
 {
   static const char *const states[] = {"42804", "42883", "42846", "42P08",
-                                       "42725", "42P18", NULL};
+                                       "42725", "42P18", "42704", "XX000",
+                                       NULL};
+  static const char *const values[] = {"22", NULL};
+  char word[LPG_WORD];
   const lpg_wire *w = &op->conn->wire;
   const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
-  if (!s || s->count < 0 || op->described || op->transaction ||
-      w->stop != LPG_RUNS || w->phase != LPG_IDLE || !w->failure)
+  if (!s || op->described || w->stop != LPG_RUNS || w->phase != LPG_IDLE ||
+      !w->failure)
     return false;
+  bool typed = s->count >= 0;
   const char *state = PQresultErrorField(w->failure, PG_DIAG_SQLSTATE);
-  for (int i = 0; state && states[i]; i++)
-    if (strcmp(state, states[i]) == 0)
-      return true;
-  return false;
-}
-
-static int run_again(lua_State *L, lpg_op *op, int slot)
-{
+  bool type = state && begins_with(state, states);
+  if (!type && !(typed && state && begins_with(state, values)))
+    return false;
   put_nil(L, slot + STATEMENT);
   remember(L, slot); /* forgets it */
-  return send_describe(L, op, slot);
+  lpg_first_word(lua_tostring(L, SQL), word);
+  return type && typed && !op->transaction && strcmp(word, "call") != 0;
 }
 
 static int fail(lua_State *L, lpg_op *op, int slot)
@@ -419,7 +432,7 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     if (!failed)
       return shape(L, op, slot);
     if (stale(L, op, slot))
-      return run_again(L, op, slot);
+      return send_describe(L, op, slot);
     return fail(L, op, slot);
   }
 }

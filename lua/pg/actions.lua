@@ -2,11 +2,19 @@
 -- actions: the actions as data, for hosts that list them and draw their forms.
 -- A field's name is the key of the table that the action takes.
 
+---@class pg.Field
+---@field name string
+---@field title string
+---@field type "sql"|"string"|"list"|"table"|"number"|"integer"
+---@field required boolean
+---@field default any
+---@field description string
+
 ---@class pg.Action
 ---@field name string the method's name
 ---@field title string
 ---@field description string
----@field fields { name: string, title: string, type: string, required: boolean, default: any, description: string }[]
+---@field fields pg.Field[]
 ---@field output table<string, string> the result's fields and their types
 
 local function field(name, title, type, required, description, default)

@@ -249,6 +249,9 @@ local grants <const> = {
   ["foreign server"] = { "USAGE", "FOREIGN SERVER", "has_server_privilege", "USAGE" },
 }
 
+-- The other has_..._privilege functions take a name as it is, without quotes.
+local takes_identifier <const> = { sequence = true, type = true }
+
 -- "sch.t" as the server writes it in a message, each part quoted.
 local function quoted_name(name)
   name = name:match('^"(.*)"$') or name -- databases are quoted in messages, tables are not
@@ -270,14 +273,16 @@ function lists.permission_denied(e, raw, list)
       .. "{role|app_user};"):format(object.type:upper(), quoted_name(object.name))
   elseif grant then
     local what = grant[1]
-    if object.type == "schema" and e.sql and e.sql:match("^%s*[Cc][Rr][Ee][Aa][Tt][Ee]") then
-      what = "USAGE, CREATE"
+    if e.sql and e.sql:match("^%s*[Cc][Rr][Ee][Aa][Tt][Ee]") then
+      what = object.type == "schema" and "USAGE, CREATE"
+        or object.type == "database" and "CREATE" or what
     end
     list[1] = ("Grant the permissions: GRANT %s ON %s %s TO {role|app_user};"):format(
       what, grant[2], quoted_name(object.name))
     list[2] = grant[3]
         and ("Verify the permissions: SELECT %s({role_text|'app_user'}, %s, '%s');"):format(
-          grant[3], M.literal(quoted_name(object.name)), what:match("%u+$"))
+          grant[3], M.literal(takes_identifier[object.type] and quoted_name(object.name)
+            or object.name:match('^"(.*)"$') or object.name), what:match("%u+$"))
       or "Verify the permissions: SELECT * FROM information_schema.routine_privileges "
         .. "WHERE grantee = {role_text|'app_user'};"
   elseif object and object.type == "column" and e.column then
@@ -292,7 +297,9 @@ end
 
 function lists.syntax_error(e, _, list)
   local near, word = around(e)
-  if has(e, "multiple commands") then
+  if near:find("?", 1, true) then
+    first(list, "Parameters are $1, $2, ... in PostgreSQL, not question marks.")
+  elseif has(e, "multiple commands") then
     first(list, "Send one statement at a time: only db:execute without parameters takes several.")
   elseif near:find("'", 1, true) or has(e, "'") then
     first(list, "A quote is near the place: use $1 there and pass the value as a parameter; "
@@ -390,6 +397,13 @@ function lists.invalid_parameter(e, raw, list)
     list[2] = "Or give a table: pg.connect{ host = ..., user = ..., password = ... }; nothing in "
       .. "it needs quoting."
     list[3] = nil
+  elseif has(e, "`all = true`") then
+    list[1] = "Say which rows are meant: where = { id = 7 }; pg.null is IS NULL, a list is = ANY."
+    list[2] = "Say all = true if every row is meant."
+    list[3] = nil
+  elseif has(e, "a table does not fit") then
+    first(list, "A table is one parameter. Several go one by one, db:query(sql, a, b), or as "
+      .. "db:query{ query = sql, parameters = { a, b } }.")
   end
 end
 

@@ -373,6 +373,15 @@ function M.new(fields)
   return setmetatable(e, meta)
 end
 
+---Makes the fixes anew when more is known: e.column has been set, or a name that is near.
+---@param e pg.Error
+---@param nearest? string
+function M.advise(e, nearest)
+  local raw = private[e] or {}
+  raw.nearest = nearest or raw.nearest
+  e.fixes = advice.fixes(e, raw)
+end
+
 ---@param value any
 ---@return boolean # whether it is an error object of this module
 function M.is(value)

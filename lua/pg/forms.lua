@@ -3,6 +3,7 @@
 -- insert, and update and delete with { table =, set =, where = }.
 local core = require "pg.core"
 local catalog = require "pg.catalog"
+local errors = require "pg.errors"
 local options = require "pg.options"
 local sql = require "pg.sql"
 
@@ -79,7 +80,7 @@ end
 ---@param action "update"|"delete"
 ---@param given table
 function forms.build(action, given)
-  return builders[action](given, 3)
+  return builders[action](given, 2)
 end
 
 --- INSERT's text for a table and its columns, and the values in their order.
@@ -143,15 +144,14 @@ local function explain(db, err, quoted, columns, names)
       if not sql.is_raw(columns[name]) then at = at + 1 end
       if at == err.parameter then
         err.column = name
+        errors.advise(err)
         break
       end
     end
   end
   if err.sqlstate == "42P01" or err.sqlstate == "42703" then
     local near = catalog.nearest(db, err, quoted, names)
-    if near and near ~= err.column then
-      table.insert(err.fixes, 1, ("Did you mean %s? Names are taken with their case."):format(near))
-    end
+    if near and near ~= err.column then errors.advise(err, near) end
   end
   return nil, err
 end

@@ -74,9 +74,17 @@ function pg.save(name, given)
   core.save(name, spec)
 end
 
+---@class pg.Test
+---@field success true
+---@field server string the server's version
+---@field database string
+---@field user string
+---@field ssl { version: string, cipher: string }|false
+---@field latency number seconds of a round trip
+
 --- Connects, makes a round trip, closes again.
 ---@param given? pg.Options|string as for pg.connect
----@return {success: true, server: string, database: string, user: string, ssl: table|false, latency: number}|nil
+---@return pg.Test|nil
 ---@return pg.Error?
 function pg.test(given)
   local db <close>, err = pg.connect(given)

@@ -18,17 +18,16 @@ local ACTION = { "query", "parameters" }
 -- What the core may ask about, by the place of the unknown key.
 local KNOWN = {
   settings = SETTINGS,
-  action = { table.unpack(ACTION), table.unpack(SETTINGS) },
+  action = table.move(SETTINGS, 1, #SETTINGS, #ACTION + 1, { table.unpack(ACTION) }),
   limits = { "timeout", "max_result", "saved_only", "lock" },
 }
-KNOWN.action = table.move(SETTINGS, 1, #SETTINGS, #ACTION + 1, { table.unpack(ACTION) })
 
 --- Edits (insert, drop, change, swap of neighbours) from a to b.
 local function distance(a, b)
-  local before, last, row = nil, {}, {}
+  local before, last = nil, {}
   for j = 0, #b do last[j] = j end
   for i = 1, #a do
-    row = { [0] = i }
+    local row = { [0] = i }
     for j = 1, #b do
       local same = a:byte(i) == b:byte(j)
       row[j] = math.min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (same and 0 or 1))
@@ -68,7 +67,9 @@ end
 ---@param where string
 ---@return string
 function options.unknown(key, where)
-  if where == "saved" then
+  if where == "saved" and key:find("://", 1, true) then -- not repeated: it may hold a password
+    return "not a URI of PostgreSQL: it must begin with postgresql:// or postgres://"
+  elseif where == "saved" then
     return ("no saved connection '%s'%s; the host saves one with pg.save(name, options). A URI "
       .. "begins with postgresql://, a conninfo string holds '='")
       :format(key, did_you_mean(key, core.saved()))
@@ -108,36 +109,51 @@ local function fail(text, ...)
   error({ text:format(...) }, 0) -- a message in a table: caught below
 end
 
+-- Several hosts are tried in their order; each has its port and its address.
+local LISTS = { host = true, hostaddr = true, port = true }
+local FLAGS = { keepalives = true, sslcompression = true, sslsni = true, gssdelegation = true }
+
 local function text_of(name, value)
-  if math.type(value) == "integer" then return tostring(value) end
-  if math.type(value) == "float" and math.tointeger(value) then
-    return tostring(math.tointeger(value))
-  end
-  if type(value) == "boolean" then return value and "1" or "0" end
-  if type(value) == "table" and (name == "host" or name == "port" or name == "hostaddr") then
+  local kind = type(value)
+  local whole = kind == "number" and math.tointeger(value)
+  if whole then return tostring(whole) end
+  if kind == "boolean" and FLAGS[name] then return value and "1" or "0" end
+  if kind == "table" and LISTS[name] then
     local list = {}
     for i, item in ipairs(value) do list[i] = text_of(name, item) end
     return table.concat(list, ",")
   end
-  if type(value) ~= "string" then
-    fail("%s must be a string, not a %s", name, type(value))
-  end
+  if kind == "number" then fail("%s cannot be %s", name, value) end
+  if kind ~= "string" then fail("%s must be a string, not a %s", name, kind) end
   if value:find("\0", 1, true) then fail("%s holds a NUL byte", name) end
   return value
 end
 
-local function check_port(port)
-  for one in (port .. ","):gmatch "([^,]*)," do
-    local number = math.tointeger(tonumber(one))
-    if one ~= "" and not (number and number >= 1 and number <= 65535) then
-      fail("port must be a number from 1 to 65535, not '%s'", one)
+--- A list's items without the spaces around them, and an address without brackets.
+local function trim(list)
+  local items = {}
+  for item in (list .. ","):gmatch "([^,]*)," do
+    items[#items + 1] = item:match "^%s*(.-)%s*$":gsub("^%[(.*)%]$", "%1")
+  end
+  return table.concat(items, ",")
+end
+
+local function check_port(ports)
+  for port in ports:gmatch "[^,]+" do
+    local number = port:match "^%d+$" and tonumber(port)
+    if not number or number < 1 or number > 65535 then
+      fail("port must be a number from 1 to 65535, not '%s'", port)
     end
   end
 end
 
-local function check_host(host)
-  if host:find("://", 1, true) then
+local function check_host(hosts)
+  if hosts:find("://", 1, true) then
     fail("host takes a host's name or address; a whole URI goes to pg.connect \"postgresql://...\"")
+  end
+  for host in hosts:gmatch "[^,]+" do
+    local name, port = host:match "^([^:/@]+):(%d+)$"
+    if name then fail("host '%s' holds a port: host = '%s', port = %s", host, name, port) end
   end
 end
 
@@ -145,7 +161,7 @@ local CHECKS = {
   port = check_port,
   host = check_host,
   sslmode = function(mode)
-    if mode ~= "" and not SSL_MODES[mode] then
+    if not SSL_MODES[mode] then
       fail("sslmode '%s' is none of disable, require, verify-ca, verify-full", mode)
     end
   end,
@@ -161,9 +177,8 @@ local CHECKS = {
 
 local function put(keywords, name, value)
   local text = text_of(name, value)
-  if name == "host" or name == "port" or name == "hostaddr" then
-    text = text:gsub("%s+", "")
-  end
+  if LISTS[name] then text = trim(text) end
+  if text == "" then return end -- to libpq, too, it means that nothing is given
   if CHECKS[name] then CHECKS[name](text) end
   if keywords[name] and keywords[name] ~= text then
     fail("%s is given twice, as '%s' and as '%s'", name, keywords[name], text)
@@ -189,8 +204,8 @@ end
 
 local OWN_TAKERS = {
   name = function(spec, value)
-    if type(value) ~= "string" then fail "name must be a string" end
-    spec.name = value
+    if type(value) ~= "string" then fail("name must be a string, not a %s", type(value)) end
+    spec.name = text_of("name", value)
   end,
   password = function(spec, value)
     if type(value) == "function" then
@@ -236,9 +251,19 @@ local function take_table(given, spec)
   take_settings(given, spec)
 end
 
+--- libpq's message on a string that it cannot read: without what it quotes of
+--- it, which may be a piece of a password, but with the keyword that was meant.
+local function complaint(message)
+  local word = message:match 'connection option "([^"]*)"' or message:match 'parameter: "([^"]*)"'
+  local names = {}
+  for name in pairs(known_keywords()) do names[#names + 1] = name end
+  return errors.hide_quoted(message):gsub("%s+$", "") .. (word and did_you_mean(word, names) or "")
+end
+
 local function take_string(text, spec)
+  if text:find("\0", 1, true) then fail "the connection string holds a NUL byte" end
   local parsed, message = core.parse_conninfo(text)
-  if not parsed then fail("%s", errors.hide_quoted(message)) end
+  if not parsed then fail("%s", complaint(message)) end
   for name, value in pairs(parsed) do
     if name == "connect_timeout" then
       take_connect_timeout(spec, value)
@@ -248,9 +273,17 @@ local function take_string(text, spec)
   end
 end
 
+local function count(list)
+  return select(2, list:gsub(",", "")) + 1
+end
+
 --- What libpq is told beyond what was asked for.
 local function complete(spec)
   local keywords = spec.keywords
+  local hosts, ports = keywords.hostaddr or keywords.host, keywords.port
+  if hosts and ports and count(ports) > 1 and count(ports) ~= count(hosts) then
+    fail("there are %d ports for %d hosts", count(ports), count(hosts))
+  end
   keywords.client_encoding = "UTF8"
   keywords.fallback_application_name = keywords.fallback_application_name or "lua-pg"
   if spec.name then keywords.application_name = keywords.application_name or spec.name end

@@ -1,0 +1,126 @@
+---@meta
+-- SPDX-License-Identifier: MIT
+-- meta: what the C module gives, for editors and language servers (LuaCATS).
+-- Never loaded.
+
+--- Every connection keyword of libpq is an option under its own name (manual,
+--- chapter "Database Connection Control Functions"); these are the usual ones.
+---@class pg.Options
+---@field name? string shown in errors, sent as application_name
+---@field host? string|string[] name, address, or a socket's directory
+---@field port? integer|string|integer[] default 5432
+---@field database? string also `dbname`
+---@field user? string also `username`
+---@field password? string|fun(): string a function is called for each new connection
+---@field sslmode? "disable"|"require"|"verify-ca"|"verify-full" default: `require` for remote hosts
+---@field sslrootcert? string a file; "system" with libpq 16 and later
+---@field sslcert? string
+---@field sslkey? string
+---@field service? string a section of the service file
+---@field connect_timeout? number seconds for the whole of connecting; default 10
+---@field timeout? number seconds a statement may take; default 60
+---@field max_result? number bytes a result may have; default 10 MiB
+---@field readonly? boolean every transaction is read-only: a guard against slips
+---@field rows? pg.Rows
+---@field null? lightuserdata|false pg.null keeps the key of a NULL
+---@field numeric? "string"|"number"
+---@field json? "value"|"text"
+---@field wait? pg.Wait
+
+---@alias pg.Rows "object"|"array"|"columns"
+
+--- Waits until the descriptor is ready for "r", "w" or "rw", at most so many
+--- seconds; fd nil is a sleep. May return early; has forgotten the descriptor
+--- when it returns; answers false where it cannot yield.
+---@alias pg.Wait fun(fd: integer?, mode: "r"|"w"|"rw", seconds: number): boolean?
+
+--- What db:with{} and one call may set.
+---@class pg.Settings
+---@field timeout? number seconds
+---@field max_result? number bytes
+---@field rows? pg.Rows
+---@field null? lightuserdata|false
+---@field numeric? "string"|"number"
+---@field json? "value"|"text"
+
+--- An action as a form.
+---@class pg.Call: pg.Settings
+---@field query? string SQL
+---@field parameters? table values for $1, $2, ...; `n` counts them where nils are among them
+---@field table? string|table a table's name, for insert and the forms of update and delete
+---@field columns? table<string, any> insert: column = value
+---@field set? table<string, any> update: column = value
+---@field where? table<string, any> joined by AND; pg.null is IS NULL, a list is = ANY
+---@field all? boolean says that every row is meant where `where` is absent
+---@field returning? string|string[] columns to return; "*" for all
+
+---@class pg.Result
+---@field rows table[] | table<string, any[]>
+---@field rowCount integer
+local Result = {}
+
+--- The columns that came, in their order.
+---@return { name: string, type: string?, oid: integer }[]
+function Result:columns() end
+
+--- The fields as JSON text, integers exact, empty lists as [].
+---@return string
+function Result:json() end
+
+--- What the server remarked, at most 100 remarks; `dropped` counts the rest.
+---@return { severity: string, sqlstate: string, message: string, detail: string?, hint: string? }[]
+function Result:notices() end
+
+---@class pg.Connection
+local Connection = {}
+
+--- One statement, values bound on the server.
+---@param sql string|pg.Call
+---@param ... any values for $1, $2, ...
+---@return pg.Result|nil
+---@return pg.Error?
+function Connection:query(sql, ...) end
+
+--- A statement that begins with UPDATE, MERGE or WITH; or a form.
+---@param sql string|pg.Call
+---@param ... any
+---@return { rowCount: integer, rows: table[]? }|nil
+---@return pg.Error?
+function Connection:update(sql, ...) end
+
+--- A statement that begins with DELETE or WITH; or a form.
+---@param sql string|pg.Call
+---@param ... any
+---@return { rowCount: integer, rows: table[]? }|nil
+---@return pg.Error?
+function Connection:delete(sql, ...) end
+
+--- Any statement; without values also a script of several, which is one
+--- implicit transaction and reports its last statement.
+---@param sql string|pg.Call
+---@param ... any
+---@return { success: true, rowCount: integer, rows: table[]? }|nil
+---@return pg.Error?
+function Connection:execute(sql, ...) end
+
+--- The same connection with other settings; closing it closes nothing.
+---@param settings pg.Settings
+---@return pg.Connection
+function Connection:with(settings) end
+
+--- `ssl` is false on an unencrypted connection.
+---@return { state: "idle"|"busy"|"transaction"|"failed"|"lost"|"closed", pid: integer?, server: string?, ssl: { version: string, cipher: string }|false }
+function Connection:status() end
+
+--- Asks the server to stop the statement that another coroutine runs here.
+---@return boolean whether one was running
+function Connection:cancel() end
+
+--- Connects anew, all hosts again; what the session held is gone. Raises
+--- inside a transaction.
+---@return true|nil
+---@return pg.Error?
+function Connection:reset() end
+
+--- Closes; twice is once.
+function Connection:close() end
