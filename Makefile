@@ -11,9 +11,10 @@ INSTALLED = $(shell dpkg-query -W -f '$${db:Status-Status}=$${Package}\n' $(PACK
 MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES))
 ROCKS = luarocks install lua-cjson busted luasocket luacheck
 
-INCLUDES := $(shell pkg-config --cflags libpq 2>/dev/null || echo -I`pg_config --includedir`) \
-  $(shell pkg-config --cflags lua5.4 2>/dev/null || pkg-config --cflags lua 2>/dev/null)
-LIBS := $(shell pkg-config --libs-only-L libpq 2>/dev/null) -lpq -lpthread
+# Asked once, but not before `deps` has run.
+INCLUDES = $(eval INCLUDES := $(shell pkg-config --cflags libpq 2>/dev/null || echo -I`pg_config --includedir`) \
+  $(shell pkg-config --cflags lua5.4 2>/dev/null || pkg-config --cflags lua))$(INCLUDES)
+LIBS = $(eval LIBS := $(shell pkg-config --libs-only-L libpq 2>/dev/null) -lpq -lpthread)$(LIBS)
 SHARED := $(if $(filter Darwin,$(shell uname)),-bundle -undefined dynamic_lookup,-shared -Wl,-z,nodelete)
 STANDARD = -std=c11 -D_POSIX_C_SOURCE=200809L -fPIC -fvisibility=hidden $(INCLUDES)
 CFLAGS ?= -O2 -g
@@ -72,7 +73,7 @@ sanitize: deps # a Lua that preloads libasan, first in PATH for the specs' child
 	@printf '%s\n' '#!/bin/sh' 'exec env LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so):$(CURDIR)/build/asan/forget.so \
 	  $(LUA) "$$@"' >build/asan/bin/$(notdir $(LUA)); chmod +x build/asan/bin/$(notdir $(LUA))
 	@PATH="$(CURDIR)/build/asan/bin:$$PATH" ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	  $(MAKE) -s specs OUT=build/asan LUA=$(notdir $(LUA))
+	  LSAN_OPTIONS=suppressions=$(CURDIR)/spec/tools/lsan.supp:print_suppressions=0 $(MAKE) -s specs OUT=build/asan LUA=$(notdir $(LUA))
 
 bench: deps build # ROUNDS=1 for a quick look
 	@mkdir -p build/bench; $(CC) $(STANDARD) -O2 -o build/bench/raw spec/bench/raw.c $(LIBS)

@@ -29,19 +29,26 @@ static void stop_in_time(lua_State *L, lua_Debug *where)
   luaL_error(L, "the script ran out of time");
 }
 
+/* An error object as text: where, why, and what to try. */
+static int describe(lua_State *L)
+{
+  luaL_tolstring(L, 1, NULL);
+  return 1;
+}
+
 int main(int argc, char **argv)
 {
   lua_State *L = luaL_newstate();
   if (!L || argc < 3)
     return 2;
   luaL_openlibs(L);
-  int failed = luaL_dostring(L, setup);
+  lua_pushcfunction(L, describe);
+  int failed = luaL_loadstring(L, setup) || lua_pcall(L, 0, 0, 1);
   deadline = time(NULL) + atoi(argv[2]);
   lua_sethook(L, stop_in_time, LUA_MASKCOUNT, 1000);
-  failed = failed || luaL_dofile(L, argv[1]);
-  lua_sethook(L, NULL, 0, 0);
+  failed = failed || luaL_loadfile(L, argv[1]) || lua_pcall(L, 0, 0, 1);
   if (failed)
-    fprintf(stderr, "%s\n", luaL_tolstring(L, -1, NULL));
+    fprintf(stderr, "%s\n", lua_tostring(L, -1));
   lua_close(L);
   return failed;
 }

@@ -140,6 +140,7 @@ describe("throwaway.start", function()
       sleeper = shell("cat " .. file .. "; rm " .. file)
     end
     assert.is_true(gone(dir))
+    assert.equal("sleep 60", shell("ps -o args= -p " .. sleeper))
     assert.equal("", shell("kill " .. sleeper))
   end)
 

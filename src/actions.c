@@ -86,14 +86,14 @@ static int unpack(lua_State *L)
     return 0;
   }
   if (!lua_istable(L, 3))
-    return luaL_error(L, "parameters must be a list, not a %s",
-                      luaL_typename(L, 3));
+    return lpg_raise(L, "parameters must be a list, not a %s",
+                     luaL_typename(L, 3));
   lua_pushliteral(L, "n");
   int counted = lua_rawget(L, 3) != LUA_TNIL;
   lua_Integer count =
       counted ? lua_tointegerx(L, -1, &counted) : (lua_Integer)lua_rawlen(L, 3);
   if (!counted && !lua_isnil(L, -1))
-    return luaL_error(L, "parameters.n must be an integer");
+    return lpg_raise(L, "parameters.n must be an integer");
   lua_settop(L, 3);
   int n = (int)(count < 0                ? 0
                 : count > LPG_MAX_PARAMS ? LPG_MAX_PARAMS + 1
@@ -136,7 +136,7 @@ static bool build_form(lua_State *L, lpg_action action)
 static bool take_table(lua_State *L, lpg_action action, call *c)
 {
   if (lua_gettop(L) > 2)
-    luaL_error(L, "one table takes all: values belong in its `parameters`");
+    lpg_raise(L, "one table takes all: values belong in its `parameters`");
   if (!build_form(L, action))
     return false;
   lua_settop(L, 2);
@@ -155,8 +155,8 @@ static bool take_table(lua_State *L, lpg_action action, call *c)
     }
   }
   if (lua_type(L, 4) != LUA_TSTRING)
-    luaL_error(L, "query must be a string of SQL, not %s%s",
-               lua_isnil(L, 4) ? "" : "a ", luaL_typename(L, 4));
+    lpg_raise(L, "query must be a string of SQL, not %s%s",
+              lua_isnil(L, 4) ? "" : "a ", luaL_typename(L, 4));
   lua_replace(L, 2);
   c->count = unpack(L);
   return true;

@@ -6,32 +6,59 @@
 #include <unistd.h>
 
 #include "deadline.h"
+#include "error.h"
 
 static const char *const name = "pg.operation/1";
 static const char tick_key = 0;
 
 /* The host's debug hooks and Ctrl-C act between slices. */
 static const double SLICE = 0.05;
-enum { STRETCH = 64 }; /* results between looks at the clock */
+static const double LONGEST = 3600; /* no event loop is asked for more */
+enum { STRETCH = 64 };              /* results between looks at the clock */
+enum { TICK = 1000000 };            /* instructions, at most */
 
-/* Marks the connection abandoned: the frame that waited is gone. One function
- * for __close and __gc; after a good end it finds nothing to do. */
-static int abandon(lua_State *L)
+/* An operation's user values: what its pointers point at. */
+enum { OP_CONN = 1, OP_THREAD, OP_VALUES = OP_THREAD };
+
+/* Cuts the operation off its connection. */
+static lpg_conn *detach(lpg_op *op)
 {
-  lpg_op *op = luaL_checkudata(L, 1, name);
   lpg_conn *c = op->conn;
   op->conn = NULL;
-  if (!c || c->op != op)
-    return 0;
   c->op = NULL;
   c->held = false;
+  return c;
+}
+
+/* Marks the connection abandoned: the frame that waited is gone. A forked
+ * child does nothing to the parent's statement. */
+static void give_up(lpg_op *op)
+{
+  if (!op->conn)
+    return;
+  lpg_conn *c = detach(op);
   if (c->closed)
     lpg_conn_shut(c);
+  else if (c->process != getpid())
+    return;
   else if (c->wire.phase == LPG_CONNECTING)
     lpg_wire_close(&c->wire);
   else
     lpg_wire_stop(&c->wire, LPG_ABANDONED);
+}
+
+/* __close and __gc; after a good end it finds nothing to do. */
+static int abandon(lua_State *L)
+{
+  give_up(luaL_checkudata(L, 1, name));
   return 0;
+}
+
+bool lpg_op_blocks(lpg_conn *c)
+{
+  if (c->op && lua_status(c->op->thread) > LUA_YIELD)
+    give_up(c->op);
+  return c->op != NULL;
 }
 
 lpg_op *lpg_op_begin(lua_State *L, int index)
@@ -44,16 +71,20 @@ lpg_op *lpg_op_begin(lua_State *L, int index)
     lua_setiuservalue(L, index, LPG_CONN_OP);
   } else {
     lua_pop(L, 1);
-    lpg_op *fresh = lua_newuserdatauv(L, sizeof *fresh, 1);
+    lpg_op *fresh = lua_newuserdatauv(L, sizeof *fresh, OP_VALUES);
     fresh->conn = NULL;
     luaL_setmetatable(L, name);
   }
   lpg_op *op = lua_touserdata(L, -1);
-  *op = (lpg_op){.ticked = lpg_now()};
+  *op = (lpg_op){.thread = L, .ticked = lpg_now()};
   lua_pushvalue(L, index);
-  lua_setiuservalue(L, -2, 1);
+  lua_setiuservalue(L, -2, OP_CONN);
+  lua_pushthread(L);
+  lua_setiuservalue(L, -2, OP_THREAD);
   lua_toclose(L, -1);
   op->conn = c;
+  op->failing =
+      c->wire.pg && PQtransactionStatus(c->wire.pg) == PQTRANS_INERROR;
   c->op = op;
   c->held = true;
   return op;
@@ -61,19 +92,17 @@ lpg_op *lpg_op_begin(lua_State *L, int index)
 
 void lpg_op_end(lua_State *L, int slot)
 {
-  lpg_op *op = lua_touserdata(L, slot);
-  lpg_conn *c = op->conn;
-  op->conn = NULL;
-  c->op = NULL;
-  c->held = false;
+  lpg_conn *c = detach(lua_touserdata(L, slot));
   if (c->closed)
     lpg_conn_shut(c);
-  lua_getiuservalue(L, slot, 1);
+  lua_getiuservalue(L, slot, OP_CONN);
   lua_pushvalue(L, slot);
   lua_setiuservalue(L, -2, LPG_CONN_OP);
   lua_pop(L, 1);
-  lua_pushnil(L);
-  lua_setiuservalue(L, slot, 1);
+  for (int value = 1; value <= OP_VALUES; value++) {
+    lua_pushnil(L);
+    lua_setiuservalue(L, slot, value);
+  }
 }
 
 /* Code of others runs, which may close the connection. */
@@ -88,10 +117,8 @@ static void let_go(lpg_op *op)
  * a finalizer can run whenever Lua allocates: what it closes is closed here. */
 static bool hold(lpg_op *op)
 {
-  if (op->conn && op->conn->closed) {
-    op->conn->held = false;
-    lpg_conn_shut(op->conn);
-  }
+  if (op->conn && op->conn->closed)
+    lpg_conn_shut(detach(op));
   if (!op->conn)
     return false;
   return op->conn->held = true;
@@ -100,20 +127,22 @@ static bool hold(lpg_op *op)
 /* An empty stretch of Lua: hooks by count, line or call see it. */
 static void tick(lua_State *L, lpg_op *op, int slot)
 {
+  int count = lua_gethookmask(L) & LUA_MASKCOUNT ? lua_gethookcount(L) : 1;
   let_go(op);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &tick_key);
-  lua_callk(L, 0, 0, slot, lpg_await);
+  lua_pushinteger(L, count < TICK ? count : TICK);
+  lua_callk(L, 1, 0, slot, lpg_await);
 }
 
 /* Calls the connection's own `wait`. Answers false when it cannot yield. */
 static bool yield(lua_State *L, lpg_op *op, int slot, int fd, const char *mode,
                   double seconds)
 {
-  lua_getiuservalue(L, slot, 1);
+  lua_getiuservalue(L, slot, OP_CONN);
   lua_getiuservalue(L, -1, LPG_CONN_WAIT);
   lua_pushinteger(L, fd);
   lua_pushstring(L, mode);
-  lua_pushnumber(L, seconds);
+  lua_pushnumber(L, seconds < LONGEST ? seconds : LONGEST);
   let_go(op);
   lua_callk(L, 3, 1, slot, lpg_await);
   return !lua_isboolean(L, -1) || lua_toboolean(L, -1);
@@ -128,13 +157,16 @@ static void wait(lua_State *L, lpg_op *op, int slot, lpg_step need)
   const char *mode = need == LPG_READ ? "r" : need == LPG_WRITE ? "w" : "rw";
   if (has_wait && lua_isyieldable(L) && yield(L, op, slot, fd, mode, left))
     return;
-  if (!op->conn) /* closed by the code that `wait` ran */
+  if (!op->conn || op->conn->closed) /* by the code that `wait` ran */
     return;
   short events = need == LPG_READ    ? POLLIN
                  : need == LPG_WRITE ? POLLOUT
                                      : POLLIN | POLLOUT;
   struct pollfd p = {.fd = fd, .events = events};
-  if (poll(&p, 1, lpg_poll_timeout(left < SLICE ? left : SLICE)) <= 0)
+  bool ready = poll(&p, 1, lpg_poll_timeout(left < SLICE ? left : SLICE)) > 0;
+  if (!ready)
+    lpg_wire_quiet(&op->conn->wire);
+  if (!ready || lpg_now() - op->ticked >= SLICE) /* or data that drips in */
     tick(L, op, slot);
 }
 
@@ -158,7 +190,7 @@ int lpg_await(lua_State *L, int status, lua_KContext context)
   for (;;) {
     lua_settop(L, slot + op->kept); /* what `wait` left */
     if (!hold(op))
-      return luaL_error(L, "the connection was closed during this call");
+      return lpg_raise(L, "the connection was closed during this call");
     lpg_step need = lpg_wire_step(&op->conn->wire);
     switch (need) {
     case LPG_READ:
@@ -192,7 +224,8 @@ void lpg_await_open_library(lua_State *L)
   lua_pushboolean(L, 0);
   lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
-  if (luaL_loadstring(L, "for _ = 1, 1000 do end") != LUA_OK)
+  static const char code[] = "for _ = 1, ... do end";
+  if (luaL_loadbuffer(L, code, sizeof code - 1, "=pg.wait") != LUA_OK)
     lua_error(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &tick_key);
 }

@@ -12,8 +12,9 @@
 enum { LPG_CONTINUE = -1 };
 
 typedef struct lpg_op {
-  lpg_conn *conn; /* NULL once it is over, or cut off */
-  int kept;       /* stack slots above its own that belong to it */
+  lpg_conn *conn;    /* NULL once it is over, or cut off */
+  lua_State *thread; /* the coroutine that it runs in */
+  int kept;          /* stack slots above its own that belong to it */
   double ticked;
   unsigned stretch;
   /* Called for LPG_RESULT, with the stack at slot + kept. e */
@@ -31,6 +32,7 @@ typedef struct lpg_op {
   double deadline, elapsed, server_timeout;
   lua_Integer rows, affected;
   bool script, described, answering, tabular, misread, transaction;
+  bool failing; /* an earlier statement had failed the transaction */
 } lpg_op;
 
 /* Pushes an operation on the connection at `index`, into a slot to be closed.
@@ -38,6 +40,9 @@ typedef struct lpg_op {
 lpg_op *lpg_op_begin(lua_State *L, int index);
 /* The operation at `slot` has ended well; its connection is free. e */
 void lpg_op_end(lua_State *L, int slot);
+/* Is an operation under way? One whose coroutine died of an error is given
+ * up: Lua leaves the frames of such a coroutine as they are. */
+bool lpg_op_blocks(lpg_conn *c);
 
 /* Steps and waits until `done` answers. Both first call and continuation:
  * `return lpg_await(L, LUA_OK, slot)`. e */

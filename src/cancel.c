@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 /* libpq 17 and later encrypt the request like the connection itself; reached
@@ -15,6 +17,25 @@ extern struct pg_cancel_conn *PQcancelCreate(PGconn *) __attribute__((weak));
 extern int PQcancelBlocking(struct pg_cancel_conn *) __attribute__((weak));
 extern void PQcancelFinish(struct pg_cancel_conn *) __attribute__((weak));
 #endif
+
+/* Requests under way, in the process of that id: the one thing shared by all
+ * Lua states, since a process that ends takes all its threads along. */
+static atomic_int under_way, process;
+
+/* After Ctrl-C a program is gone sooner than its request has reached the
+ * server, which would then run the statement to its end. So the exit waits for
+ * it, a second at most. */
+static void see_off(void)
+{
+  const struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
+  for (int i = 0; i < 200 && under_way > 0 && process == getpid(); i++)
+    nanosleep(&pause, NULL);
+}
+
+static void wait_at_exit(void)
+{
+  atexit(see_off);
+}
 
 /* Owned by the thread alone once it runs. */
 typedef struct job {
@@ -41,7 +62,12 @@ static void *run(void *argument)
     PQcancelBlocking(j->secure);
   else
     PQcancel(j->plain, ignored, sizeof ignored);
-  drop(j); /* closing the pipe is the message */
+  /* a byte, since a child forked meanwhile may hold the other end open; when
+   * nobody listens any more, SIGPIPE is blocked here */
+  ssize_t ignored_count = write(j->done, "", 1);
+  (void)ignored_count;
+  drop(j);
+  under_way--;
   return NULL;
 }
 
@@ -49,6 +75,7 @@ static void *run(void *argument)
  * ever runs on it. */
 static bool start_thread(job *j)
 {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
   pthread_attr_t attributes;
   pthread_t thread;
   sigset_t all, before;
@@ -56,11 +83,16 @@ static bool start_thread(job *j)
     return false;
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   pthread_attr_setstacksize(&attributes, 256 * 1024);
+  pthread_once(&once, wait_at_exit);
+  process = getpid();
+  under_way++;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   int failed = pthread_create(&thread, &attributes, run, j);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&attributes);
+  if (failed)
+    under_way--;
   return !failed;
 }
 

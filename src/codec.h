@@ -94,8 +94,10 @@ void lpg_mark_list(lua_State *L);
 bool lpg_is_marked(lua_State *L, int index);
 
 /* pg.json(v), pg.bytea(s), pg.typed(v, type): a table {v, type} with the
- * metatable under this registry key ("json", "bytea" or the type's name). */
+ * metatable under this registry key; the type is a type's name or, for
+ * pg.json, a word of its own. */
 extern const char lpg_wrapper_mark;
+#define lpg_json_wrapper "pg.json"
 bool lpg_is_wrapper(lua_State *L, int index);
 
 #endif

@@ -3,6 +3,7 @@
  * types of one plain value. Knows Lua and the wire, not libpq. */
 #include <lauxlib.h>
 #include <lua.h>
+#include <math.h>
 #include <string.h>
 
 #include "bytes.h"
@@ -158,8 +159,20 @@ const char *lpg_float8_binary(lua_State *L, const lpg_type *type,
   return NULL;
 }
 
-/* Servers before 12 print nine digits where fewer would do: by way of the
- * float they come out as from any other. */
+/* By way of the float, a text with more digits than it needs comes out as from
+ * any other server. One with just enough may, as a double, be the middle of two
+ * floats: then the other may be the one that was printed. */
+static double shorten(double value)
+{
+  float near = (float)value;
+  float side = value > (double)near ? HUGE_VALF : -HUGE_VALF;
+  double shortest = lpg_float4_value(near);
+  if (shortest != value && lpg_float4_value(nextafterf(near, side)) == value)
+    return value;
+  return shortest;
+}
+
+/* Servers before 12 print nine digits where fewer would do. */
 const char *lpg_float4_text(lua_State *L, const lpg_type *type,
                             const lpg_view *view, const char *bytes,
                             size_t length)
@@ -170,7 +183,7 @@ const char *lpg_float4_text(lua_State *L, const lpg_type *type,
   if (!lpg_float_parse(bytes, length, &value))
     return not_float;
   if (length > 6) /* six digits are never too many */
-    value = lpg_float4_value((float)value);
+    value = shorten(value);
   lua_pushnumber(L, value);
   return NULL;
 }

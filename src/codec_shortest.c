@@ -65,6 +65,39 @@ static void nearest(double value, int digits, lpg_decimal *d)
   d->exponent -= digits - 1;
 }
 
+/* As many as the exact middle of any two floats has. */
+enum { MIDDLE_DIGITS = 120 };
+
+/* The sign of the decimal minus the middle, of which it may be so near that
+ * its double is the middle itself. */
+static int compare(const lpg_decimal *d, double middle)
+{
+  char text[MIDDLE_DIGITS + 16], digits[24], *to = text, *at = text;
+  snprintf(text, sizeof text, "%.*e", MIDDLE_DIGITS - 1, middle);
+  size_t n = (size_t)(lpg_put_digits(digits, d->digits, 1) - digits);
+  for (; *at != 'e'; at++)
+    if (*at >= '0' && *at <= '9')
+      *to++ = *at;
+  int64_t power, own = d->exponent + (int64_t)n - 1;
+  lpg_integer_parse(at + 1, strlen(at + 1), &power);
+  if (own != power)
+    return own < power ? -1 : 1;
+  int order = memcmp(digits, text, n);
+  for (at = text + n; order == 0 && at < to; at++)
+    order = '0' - *at;
+  return order;
+}
+
+/* Does the decimal, whose double is `back`, read back as the float? */
+static bool is_inside(const gap *fits, const lpg_decimal *d, double back)
+{
+  if (back == fits->low)
+    return compare(d, back) > 0;
+  if (back == fits->high)
+    return compare(d, back) < 0;
+  return back > fits->low && back < fits->high;
+}
+
 /* Finds it between `first` and `last` digits, the last always being enough.
  * Below a power of two the gap is half as wide as above: the nearest decimal
  * can be outside it and the next one inside. */
@@ -75,11 +108,11 @@ static double shortest_float(float value, lpg_decimal *d)
   for (;; digits++) {
     nearest((double)value, digits, d);
     double back = lpg_decimal_value(*d);
-    if ((back > fits.low && back < fits.high) || digits == FLT_DECIMAL_DIG)
+    if (is_inside(&fits, d, back) || digits == FLT_DECIMAL_DIG)
       return back;
     d->digits++;
     back = lpg_decimal_value(*d);
-    if (back > fits.low && back < fits.high)
+    if (is_inside(&fits, d, back))
       return back;
   }
 }

@@ -29,14 +29,20 @@ void lpg_conn_shut(lpg_conn *c)
   c->closed = true;
   if (c->held)
     return;
-  if (lpg_wire_busy(&c->wire) && c->process == getpid())
+  bool own = c->process == getpid();
+  if (lpg_wire_busy(&c->wire) && own)
     lpg_wire_stop(&c->wire, LPG_ABANDONED);
-  lpg_conn_close(c);
+  if (c->op && c->has_wait && own)
+    lpg_wire_wake(&c->wire);
+  else
+    lpg_conn_close(c);
 }
 
 static int collect(lua_State *L)
 {
-  lpg_conn_close(luaL_checkudata(L, 1, conn_name));
+  lpg_conn *c = luaL_checkudata(L, 1, conn_name);
+  c->closed = true; /* also for a finalizer that still has a handle on it */
+  lpg_conn_close(c);
   return 0;
 }
 
@@ -70,19 +76,19 @@ lpg_handle *lpg_handle_check(lua_State *L, int index)
 {
   lpg_handle *h = any_handle(L, index);
   if (h->conn->closed)
-    luaL_error(L, "the connection is closed");
+    lpg_raise(L, "the connection is closed");
   if (h->conn->process != getpid())
-    luaL_error(L, "the connection belongs to the process that opened it: "
-                  "connect anew after a fork");
+    lpg_raise(L, "the connection belongs to the process that opened it: "
+                 "connect anew after a fork");
   return h;
 }
 
 bool lpg_handle_ready(lua_State *L, int index, lpg_handle **handle)
 {
   lpg_handle *h = *handle = lpg_handle_check(L, index);
-  if (h->conn->op)
-    luaL_error(L, "the connection is busy with another statement; one "
-                  "connection runs one at a time");
+  if (lpg_op_blocks(h->conn))
+    lpg_raise(L, "the connection is busy with another statement; one "
+                 "connection runs one at a time");
   if (h->conn->wire.phase != LPG_LOST && h->conn->wire.pg)
     return true;
   lpg_error_new(L, "connection_lost",

@@ -28,7 +28,8 @@ typedef struct lpg_conn {
   bool shy; /* text results cannot be trusted here: binary where possible */
   bool readonly;
   bool ddl_in_transaction;
-  int version; /* PQserverVersion */
+  bool settings_changed; /* those that no server tells of: by a script */
+  int version;           /* PQserverVersion */
 } lpg_conn;
 
 /* User values of a connection. */
@@ -40,7 +41,8 @@ enum {
   LPG_CONN_CATALOG,    /* a table for the Lua layer's catalogue answers */
   LPG_CONN_OP,         /* an operation userdata to use again */
   LPG_CONN_CAUSE,      /* the error that lost the connection */
-  LPG_CONN_VALUES = LPG_CONN_CAUSE
+  LPG_CONN_FAILURE,    /* the error that failed the transaction */
+  LPG_CONN_VALUES = LPG_CONN_FAILURE
 };
 
 typedef struct lpg_handle {
@@ -63,7 +65,8 @@ bool lpg_handle_ready(lua_State *L, int index, lpg_handle **handle);
 void lpg_conn_close(lpg_conn *c);
 /* The same at the program's word: the server is asked to stop, too. Where an
  * operation holds the connection (a finalizer runs in its middle) it only sets
- * `closed`, and the operation closes. */
+ * `closed`, and the operation closes. So it does where an event loop waits for
+ * the descriptor, which must not be closed under it: it is woken. */
 void lpg_conn_shut(lpg_conn *c);
 /* Fills in LPG_CONN_IDENTITY of the connection at `index`. e */
 void lpg_conn_identify(lua_State *L, int index);

@@ -21,8 +21,9 @@ static const char saved_key = 0;
 enum { CONNECTING, SETTING_UP };
 enum { OPEN, RESET };
 /* The frame: the specification or the handle, the specification, the
- * connection, and the operation above it. */
-enum { GIVEN = 1, SPEC = 2, CONN = 3, PASSWORD = 4 };
+ * connection, what the password function answered, and the operation. */
+enum { GIVEN = 1, SPEC = 2, CONN = 3, PASSWORD = 4, PROBLEM = 5 };
+enum { EARLIER = 1 }; /* above the slot: what hosts said that are given up */
 
 enum { OLDEST = 90600, SHORTEST_FLOATS = 120000 };
 
@@ -47,7 +48,9 @@ static const char *push_setup(lua_State *L, const lpg_conn *c)
       "SELECT pg_catalog.pg_backend_pid(), f.digits, CASE WHEN "
       "pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %d THEN "
       "pg_catalog.concat(CASE WHEN f.digits OPERATOR(pg_catalog.<) %d THEN "
-      "pg_catalog.set_config('extra_float_digits', '%d', false) END%s%s) END "
+      "pg_catalog.set_config('extra_float_digits', '%d', false) END, CASE WHEN "
+      "pg_catalog.current_setting('array_nulls') OPERATOR(pg_catalog.=) 'off' "
+      "THEN pg_catalog.set_config('array_nulls', 'on', false) END%s%s) END "
       "FROM (SELECT pg_catalog.current_setting('extra_float_digits')"
       "::pg_catalog.int4 AS digits) AS f",
       PQbackendPID(c->wire.pg), c->version < SHORTEST_FLOATS ? 3 : 1,
@@ -70,9 +73,12 @@ static void on_setup(lua_State *L, lpg_op *op, int slot)
 
 /* --- the ends --------------------------------------------------------- */
 
+/* A session that is not set up is not kept, not even after a reset. */
 static int fail(lua_State *L, lpg_op *op, int slot)
 {
   lpg_conn *c = op->conn;
+  lpg_wire_close(&c->wire);
+  c->wire.phase = LPG_LOST;
   int results = lpg_outcome_fail(L, slot, 0);
   if (op->action == OPEN) {
     c->closed = true;
@@ -81,19 +87,33 @@ static int fail(lua_State *L, lpg_op *op, int slot)
   return results;
 }
 
+/* Was a password given that is empty? To libpq that is none. */
+static bool was_empty(lua_State *L)
+{
+  int top = lua_gettop(L);
+  lua_pushvalue(L, PASSWORD);
+  if (lua_isnil(L, -1) && lua_getfield(L, SPEC, "keywords") == LUA_TTABLE)
+    lua_getfield(L, -1, "password");
+  bool empty = lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) == 0;
+  lua_settop(L, top);
+  return empty;
+}
+
 static int fail_to_connect(lua_State *L, lpg_op *op, int slot)
 {
   const lpg_wire *w = &op->conn->wire;
-  if (w->stop == LPG_TIMED_OUT) {
-    lpg_error_new(L, "connect_timeout",
-                  w->words ? "no connection within its limit: %s"
-                           : "no connection within its limit",
-                  w->words);
-    lpg_error_number(L, "elapsed", lpg_now() - w->started);
+  const char *earlier = luaL_optstring(L, slot + EARLIER, "");
+  if (w->stop == LPG_TIMED_OUT) { /* errors.lua words it */
+    lpg_error_new(L, "connect_timeout", "%s%s", earlier,
+                  w->words ? w->words : "");
+    lpg_error_number(L, "elapsed",
+                     lpg_now() - op->deadline + op->limits.timeout);
     lpg_error_number(L, "limit", op->limits.timeout);
   } else {
-    lpg_error_new(L, NULL, "%s", w->words ? w->words : "not enough memory");
+    lpg_error_new(L, NULL, "%s%s", earlier,
+                  w->words ? w->words : "not enough memory");
     lpg_error_boolean(L, "needs_password", w->needs_password);
+    lpg_error_boolean(L, "empty_password", was_empty(L));
     lpg_error_boolean(L, "ssl_in_use", w->was_encrypted);
   }
   return fail(L, op, slot);
@@ -101,7 +121,7 @@ static int fail_to_connect(lua_State *L, lpg_op *op, int slot)
 
 static int fail_to_set_up(lua_State *L, lpg_op *op, int slot)
 {
-  op->elapsed = lpg_now() - op->conn->wire.started;
+  op->elapsed = lpg_now() - op->deadline + op->limits.timeout;
   lpg_outcome_describe(L, op);
   if (op->conn->wire.stop == LPG_TIMED_OUT)
     lpg_error_string(L, "kind", "connect_timeout");
@@ -124,7 +144,7 @@ static int set_up(lua_State *L, lpg_op *op, int slot)
     return refuse_version(L, op, slot);
   const char *encoding = PQparameterStatus(c->wire.pg, "server_encoding");
   c->utf8 = encoding && strcmp(encoding, "UTF8") == 0;
-  lpg_limits limits = {lpg_left_until(op->deadline), 1 << 16};
+  lpg_limits limits = {lpg_left_until(op->deadline), 1 << 16, true};
   lpg_request request = {.kind = LPG_STATEMENT, .sql = push_setup(L, c)};
   op->stage = SETTING_UP;
   if (!lpg_wire_send(&c->wire, &request, &limits)) {
@@ -153,12 +173,67 @@ static int finish(lua_State *L, lpg_op *op, int slot)
   return 1;
 }
 
+/* Starts, or starts anew with the hosts that are left. */
+static int start(lua_State *L, lpg_op *op, int slot)
+{
+  lpg_wire *w = &op->conn->wire;
+  lpg_attempt attempt = {.password = lua_tostring(L, PASSWORD),
+                         .timeout = op->limits.timeout,
+                         .skipped = op->first};
+  if (op->first > 0)
+    attempt.timeout = lpg_left_until(op->deadline);
+  lua_getfield(L, SPEC, "open_ssl");
+  attempt.open_ssl = lua_toboolean(L, -1);
+  lua_getfield(L, SPEC, "keywords");
+  luaL_checktype(L, -1, LUA_TTABLE);
+  lpg_wire_close(w);
+  if (!lpg_conninfo_start(L, w, -1, &attempt))
+    return fail(L, op, slot);
+  if (op->first == 0) {
+    op->limits.timeout = attempt.timeout;
+    op->deadline = w->started + attempt.timeout;
+    op->count = attempt.hosts;
+  }
+  if (w->pg)
+    lpg_conn_identify(L, CONN);
+  return LPG_CONTINUE;
+}
+
+/* A host's share of the time is over. One that libpq got to later than to the
+ * first has more, the last has all that is left. Otherwise it is the next
+ * host's turn: libpq alone would stay with a dead one to the end. */
+static int end_turn(lua_State *L, lpg_op *op, int slot)
+{
+  lpg_wire *w = &op->conn->wire;
+  int left = op->count - op->first, passed = 0;
+  if (left > 1) {
+    lua_getfield(L, SPEC, "keywords");
+    passed = lpg_conninfo_place(L, -1, w->pg, op->first) - op->first;
+  }
+  double now = lpg_now(), share = (op->deadline - w->started) / left;
+  w->deadline = fmin(w->started + share * (passed + 1), op->deadline);
+  if (now < w->deadline)
+    return LPG_CONTINUE;
+  if (passed + 1 >= left || now >= op->deadline) {
+    lpg_wire_give_up(w);
+    return fail_to_connect(L, op, slot);
+  }
+  lua_pushfstring(L, "%s%stimeout expired\n",
+                  luaL_optstring(L, slot + EARLIER, ""), PQerrorMessage(w->pg));
+  lua_replace(L, slot + EARLIER);
+  op->first += passed + 1;
+  return start(L, op, slot);
+}
+
 static int on_done(lua_State *L, lpg_op *op, int slot)
 {
   const lpg_wire *w = &op->conn->wire;
-  if (op->stage == CONNECTING)
-    return w->phase == LPG_IDLE ? set_up(L, op, slot)
-                                : fail_to_connect(L, op, slot);
+  if (op->stage == CONNECTING) {
+    if (w->phase == LPG_IDLE)
+      return set_up(L, op, slot);
+    return w->phase == LPG_CONNECTING ? end_turn(L, op, slot)
+                                      : fail_to_connect(L, op, slot);
+  }
   if (w->phase == LPG_LOST || w->failure || w->dropped || w->stop == LPG_COPY)
     return fail_to_set_up(L, op, slot);
   return finish(L, op, slot);
@@ -166,20 +241,42 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
 
 /* --- the beginning ---------------------------------------------------- */
 
-/* With the password (or nil) on the top. Also the continuation of a password
- * function that yields. */
+/* Does the specification have a password function? */
+static bool has_function(lua_State *L)
+{
+  bool has = lua_getfield(L, SPEC, "password") == LUA_TFUNCTION;
+  lua_pop(L, 1);
+  return has;
+}
+
+static int fail_to_get_password(lua_State *L, lpg_op *op, int slot)
+{
+  const char *why = luaL_tolstring(L, PROBLEM, NULL);
+  lpg_error_new(L, "authentication_failed",
+                lua_isnil(L, PROBLEM) ? "the password function gave none"
+                                      : "the password function gave none: %s",
+                why);
+  lua_pushvalue(L, PROBLEM);
+  lua_setfield(L, -2, "cause");
+  return fail(L, op, slot);
+}
+
+/* With the password function's answer on the top, if there is one. Also its
+ * continuation, when it yields. */
 static int begin(lua_State *L, int status, lua_KContext action)
 {
   (void)status;
-  lua_settop(L, PASSWORD);
-  if (!lua_isnoneornil(L, PASSWORD) && lua_type(L, PASSWORD) != LUA_TSTRING)
-    return luaL_error(L, "the password function must return a string");
+  lua_settop(L, PROBLEM);
+  if (!lua_isnil(L, PASSWORD) && lua_type(L, PASSWORD) != LUA_TSTRING)
+    return lpg_raise(L, "the password function must return a string, not a %s",
+                     luaL_typename(L, PASSWORD));
   if (lua_isstring(L, PASSWORD) &&
       strlen(lua_tostring(L, PASSWORD)) != lua_rawlen(L, PASSWORD))
-    return luaL_error(L, "a password cannot hold a NUL byte");
+    return lpg_raise(L, "a password cannot hold a NUL byte");
   lpg_conn *c = lua_touserdata(L, CONN);
-  if (c->op)
-    return luaL_error(L, "the connection is busy");
+  /* by the password function, or while it waited */
+  if (lpg_op_blocks(c) || c->closed)
+    return lpg_raise(L, "the connection is %s", c->op ? "busy" : "closed");
   lua_pushvalue(L, CONN); /* just below the slot, as lpg_outcome_fail wants */
   lpg_op *op = lpg_op_begin(L, -1);
   int slot = lua_gettop(L);
@@ -187,32 +284,24 @@ static int begin(lua_State *L, int status, lua_KContext action)
   op->done = on_done;
   op->action = (int)action;
   op->stage = CONNECTING;
+  op->kept = EARLIER;
   op->limits.result = HUGE_VAL;
-  lua_getfield(L, SPEC, "open_ssl");
-  bool open_ssl = lua_toboolean(L, -1);
+  if (has_function(L) && lua_isnil(L, PASSWORD))
+    return fail_to_get_password(L, op, slot);
   lua_getfield(L, SPEC, "connect_timeout");
   op->limits.timeout = lua_tonumber(L, -1);
-  lua_getfield(L, SPEC, "keywords");
-  luaL_checktype(L, -1, LUA_TTABLE);
-  if (!lpg_conninfo_check(L, -1))
-    return fail(L, op, slot);
-  lpg_conninfo_start(L, &c->wire, -1, lua_tostring(L, PASSWORD), open_ssl,
-                     &op->limits.timeout);
-  op->deadline = c->wire.deadline;
-  if (c->wire.pg)
-    lpg_conn_identify(L, CONN);
   lua_settop(L, slot);
-  return lpg_await(L, LUA_OK, slot);
+  lua_settop(L, slot + EARLIER); /* nil */
+  int results = start(L, op, slot);
+  return results == LPG_CONTINUE ? lpg_await(L, LUA_OK, slot) : results;
 }
 
 static int ask_password(lua_State *L, int action)
 {
   lua_settop(L, CONN);
-  if (lua_getfield(L, SPEC, "password") == LUA_TFUNCTION) {
-    lua_callk(L, 0, 1, action, begin);
-  } else {
-    lua_pop(L, 1);
-    lua_pushnil(L);
+  if (has_function(L)) {
+    lua_getfield(L, SPEC, "password");
+    lua_callk(L, 0, 2, action, begin);
   }
   return begin(L, LUA_OK, action);
 }
@@ -228,6 +317,15 @@ static int push_saved(lua_State *L, int name)
   return type;
 }
 
+/* Raises if a setting of the specification is wrong: before connecting. */
+static void check_settings(lua_State *L, int spec)
+{
+  lpg_settings settings = {0};
+  if (lua_getfield(L, spec, "settings") == LUA_TTABLE)
+    lpg_settings_merge(L, &settings, -1);
+  lua_pop(L, 1);
+}
+
 /* core.open(specification or saved name): a handle, or nil and an error. */
 static int open(lua_State *L)
 {
@@ -238,15 +336,17 @@ static int open(lua_State *L)
   } else {
     luaL_checktype(L, GIVEN, LUA_TTABLE);
     if (lpg_ceilings_of(L)->saved_only)
-      return luaL_error(L, "this host allows saved connections only: "
-                           "pg.connect \"name\"");
+      return lpg_raise(L, "this host allows saved connections only: "
+                          "pg.connect \"name\"");
     lua_pushvalue(L, GIVEN);
   }
+  check_settings(L, SPEC);
   lpg_conn *c = lpg_conn_new(L);
   lua_pushvalue(L, SPEC);
   lua_setiuservalue(L, CONN, LPG_CONN_SPEC);
+  lpg_conn_identify(L, CONN);
   lua_getfield(L, SPEC, "wait");
-  c->has_wait = lua_isfunction(L, -1);
+  c->has_wait = !lua_isnil(L, -1); /* a function, or a table that is called */
   lua_setiuservalue(L, CONN, LPG_CONN_WAIT);
   lua_getfield(L, SPEC, "readonly");
   c->readonly = lua_toboolean(L, -1);
@@ -258,7 +358,7 @@ static int reset(lua_State *L)
 {
   lua_settop(L, GIVEN);
   lpg_conn *c = lpg_handle_check(L, GIVEN)->conn;
-  if (c->op)
+  if (lpg_op_blocks(c))
     return luaL_error(L, "the connection is busy with another statement");
   if (c->wire.pg && !lpg_wire_busy(&c->wire) &&
       PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE)
@@ -280,8 +380,9 @@ static int save(lua_State *L)
   luaL_checktype(L, 1, LUA_TSTRING);
   luaL_checktype(L, 2, LUA_TTABLE);
   if (lpg_ceilings_of(L)->locked)
-    return luaL_error(L, "the host locked its saved connections");
+    return lpg_raise(L, "the host locked its saved connections");
   lua_settop(L, 2);
+  check_settings(L, 2);
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &saved_key) != LUA_TTABLE) {
     lua_newtable(L);
     lua_pushvalue(L, -1);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,30 +18,46 @@
 
 enum { DEFAULT_TIMEOUT = 10 }; /* seconds */
 
-/* --- the `require` default -------------------------------------------- */
+static const char *const box_name = "pg.conninfo/1";
 
-static bool is_loopback(const char *host, size_t length)
+/* --- what counts ------------------------------------------------------ */
+
+static int release(lua_State *L)
 {
-  static const char *const names[] = {"localhost", "::1", "[::1]"};
-  if (length == 0 || *host == '/' || *host == '@')
-    return true; /* the default socket, or a socket by name */
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (strlen(names[i]) == length && strncmp(host, names[i], length) == 0)
-      return true;
-  return length > 4 && strncmp(host, "127.", 4) == 0 &&
-         strspn(host, "0123456789.") >= length;
+  PQconninfoOption **box = luaL_checkudata(L, 1, box_name);
+  PQconninfoFree(*box);
+  *box = NULL;
+  return 0;
 }
 
-/* Is one of the comma-separated hosts remote by its spelling? */
-static bool has_remote(const char *hosts)
+/* Pushes it: owned by Lua before it holds anything. */
+static PQconninfoOption **box_new(lua_State *L)
 {
-  while (hosts && *hosts) {
-    size_t length = strcspn(hosts, ",");
-    if (!is_loopback(hosts, length))
-      return true;
-    hosts += length + (hosts[length] == ',');
+  PQconninfoOption **box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = NULL;
+  luaL_setmetatable(L, box_name);
+  return box;
+}
+
+/* Pushes a box with what the environment and the service file say. A service
+ * that is named among the keywords is read by starting a connection that
+ * cannot begin: no list of hosts is as long as its list of ports. */
+static PQconninfoOption **look_round(lua_State *L, int keywords)
+{
+  char ports[256] = {0};
+  memset(ports, ',', sizeof ports - 1);
+  PQconninfoOption **box = box_new(L);
+  if (lua_getfield(L, keywords, "service") == LUA_TSTRING) {
+    const char *const names[] = {"service", "port", NULL};
+    const char *const values[] = {lua_tostring(L, -1), ports, NULL};
+    PGconn *probe = PQconnectStartParams(names, values, 0);
+    *box = PQconninfo(probe);
+    PQfinish(probe);
+  } else {
+    *box = PQconndefaults();
   }
-  return false;
+  lua_pop(L, 1);
+  return box;
 }
 
 static const char *value_of(const PQconninfoOption *options, const char *name)
@@ -61,6 +78,37 @@ static const char *effective(lua_State *L, int keywords, const char *name,
   return given && *given ? given : value_of(options, name);
 }
 
+/* --- the `require` default -------------------------------------------- */
+
+static bool is_loopback(const char *host, size_t length)
+{
+  static const char *const names[] = {"localhost", "::1", "[::1]"};
+  if (length == 0 || *host == '/' || *host == '@')
+    return true; /* the default socket, or a socket by name */
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strlen(names[i]) == length && strncasecmp(host, names[i], length) == 0)
+      return true;
+  return length > 4 && strncmp(host, "127.", 4) == 0 &&
+         strspn(host, "0123456789.") >= length;
+}
+
+/* Is one of the comma-separated hosts remote by its spelling? Where there is
+ * an address for it, that counts. */
+static bool has_remote(const char *hosts, const char *addresses)
+{
+  hosts = hosts ? hosts : "";
+  addresses = addresses ? addresses : "";
+  for (;;) {
+    size_t host = strcspn(hosts, ","), address = strcspn(addresses, ",");
+    if (address ? !is_loopback(addresses, address) : !is_loopback(hosts, host))
+      return true;
+    if (!hosts[host] && !addresses[address])
+      return false;
+    hosts += host + (hosts[host] == ',');
+    addresses += address + (addresses[address] == ',');
+  }
+}
+
 static bool wants_require(lua_State *L, int keywords,
                           const PQconninfoOption *options)
 {
@@ -69,21 +117,22 @@ static bool wants_require(lua_State *L, int keywords,
   if ((mode && strcmp(mode, "prefer") != 0) ||
       (root && strcmp(root, "system") == 0)) /* implies verify-full */
     return false;
-  const char *address = effective(L, keywords, "hostaddr", options);
-  return has_remote(
-      address && *address ? address : effective(L, keywords, "host", options));
+  return has_remote(effective(L, keywords, "host", options),
+                    effective(L, keywords, "hostaddr", options));
 }
 
 /* --- files ------------------------------------------------------------ */
 
-bool lpg_conninfo_check(lua_State *L, int keywords)
+/* Are the files there that the keywords and the options name? If not, answers
+ * false and pushes the fields of an error: libpq overlooks some of them, and a
+ * password file that the environment names may be absent. */
+static bool check_files(lua_State *L, int keywords,
+                        const PQconninfoOption *options)
 {
   static const char *const files[] = {"sslrootcert", "sslcert",   "sslkey",
                                       "sslcrl",      "sslcrldir", "passfile"};
-  keywords = lua_absindex(L, keywords);
   for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-    lua_getfield(L, keywords, files[i]);
-    const char *path = lua_tostring(L, -1);
+    const char *path = effective(L, keywords, files[i], i < 5 ? options : NULL);
     bool system = path && i == 0 && strcmp(path, "system") == 0;
     if (system && PQlibVersion() < 160000) {
       lpg_error_new(L, "ssl_failed",
@@ -97,7 +146,6 @@ bool lpg_conninfo_check(lua_State *L, int keywords)
                     strerror(errno));
       return false;
     }
-    lua_pop(L, 1);
   }
   return true;
 }
@@ -105,27 +153,91 @@ bool lpg_conninfo_check(lua_State *L, int keywords)
 /* libpq warns on stderr about a password file that others may read, and then
  * does not use it: so it is not shown the file. */
 static bool password_file_unfit(lua_State *L, int keywords,
-                                const PQconninfoOption *defaults)
+                                const PQconninfoOption *options)
 {
-  char path[PATH_MAX];
+  char path[PATH_MAX], room[1024];
+  struct passwd entry, *user = NULL;
   struct stat s;
-  const char *given = effective(L, keywords, "passfile", defaults);
+  const char *given = effective(L, keywords, "passfile", options);
+  const char *home = getenv("HOME");
   if (given && *given) {
     snprintf(path, sizeof path, "%s", given);
   } else {
-    const char *home = getenv("HOME");
-    const struct passwd *user = home && *home ? NULL : getpwuid(geteuid());
+    if (!home || !*home)
+      getpwuid_r(geteuid(), &entry, room, sizeof room, &user);
     snprintf(path, sizeof path, "%s/.pgpass",
              user ? user->pw_dir : (home ? home : ""));
   }
   return stat(path, &s) == 0 && (!S_ISREG(s.st_mode) || (s.st_mode & 077));
 }
 
+/* --- several hosts ---------------------------------------------------- */
+
+typedef struct hosts {
+  const char *names, *addresses, *ports; /* never NULL */
+  int count; /* 1 also where libpq goes through the list in its own way */
+} hosts;
+
+static int length_of(const char *list)
+{
+  int n = 1;
+  while ((list = strchr(list, ',')) != NULL)
+    n++, list++;
+  return n;
+}
+
+static hosts hosts_of(lua_State *L, int keywords,
+                      const PQconninfoOption *options)
+{
+  static const char *const names[] = {
+      "host", "hostaddr", "port", "target_session_attrs", "load_balance_hosts"};
+  const char *found[5];
+  for (int i = 0; i < 5; i++) {
+    found[i] = effective(L, keywords, names[i], options);
+    found[i] = found[i] ? found[i] : "";
+  }
+  hosts h = {found[0], found[1], found[2],
+             length_of(*found[1] ? found[1] : found[0])};
+  if (strcmp(found[3], "prefer-standby") == 0 ||
+      strcmp(found[4], "random") == 0)
+    h.count = 1;
+  return h;
+}
+
+/* The rest of a list; NULL where nothing is to be changed. */
+static const char *beyond(const char *list, int skipped)
+{
+  if (skipped == 0 || !strchr(list, ','))
+    return NULL;
+  for (; skipped > 0; skipped--)
+    list += strcspn(list, ",") + 1;
+  return list;
+}
+
+/* Is the item at that place empty, or the word? */
+static bool item_is(const char *list, int place, const char *word)
+{
+  for (; place > 0 && *list; place--) {
+    list += strcspn(list, ",");
+    list += *list == ',';
+  }
+  size_t length = strcspn(list, ",");
+  return length == 0 ||
+         (strlen(word) == length && !strncmp(list, word, length));
+}
+
+static bool is_at(const hosts *h, int place, const PGconn *pg)
+{
+  bool one_port = !strchr(h->ports, ',');
+  return item_is(*h->names ? h->names : h->addresses, place, PQhost(pg)) &&
+         item_is(h->ports, one_port ? 0 : place, PQport(pg));
+}
+
 /* --- starting --------------------------------------------------------- */
 
 /* What is added to the given keywords. */
 typedef struct extras {
-  const char *password, *sslmode, *passfile;
+  const char *password, *sslmode, *passfile, *host, *hostaddr, *port;
 } extras;
 
 static void add(const char **names, const char **values, size_t *n,
@@ -139,7 +251,7 @@ static void add(const char **names, const char **values, size_t *n,
 
 /* The keywords as libpq takes them; the strings belong to the table. */
 static void start(lua_State *L, lpg_wire *w, int keywords, extras more,
-                  double timeout)
+                  double deadline)
 {
   lpg_buffer *box = lpg_box_new(L);
   size_t room = sizeof more / sizeof(char *) + 1, n = 0;
@@ -158,83 +270,97 @@ static void start(lua_State *L, lpg_wire *w, int keywords, extras more,
   add(names, values, &n, "password", more.password);
   add(names, values, &n, "sslmode", more.sslmode);
   add(names, values, &n, "passfile", more.passfile);
+  add(names, values, &n, "host", more.host);
+  add(names, values, &n, "hostaddr", more.hostaddr);
+  add(names, values, &n, "port", more.port);
   names[n] = values[n] = NULL;
-  lpg_wire_connect(w, names, values, lpg_now() + timeout);
+  lpg_wire_connect(w, names, values, deadline);
   lpg_buffer_free(box);
   lua_pop(L, 1);
 }
 
-void lpg_conninfo_start(lua_State *L, lpg_wire *w, int keywords,
-                        const char *password, bool open_ssl, double *timeout)
+bool lpg_conninfo_start(lua_State *L, lpg_wire *w, int keywords, lpg_attempt *a)
 {
   keywords = lua_absindex(L, keywords);
-  bool service = lua_getfield(L, keywords, "service") == LUA_TSTRING;
-  lua_pop(L, 1);
-  PQconninfoOption *options = PQconndefaults();
-  extras more = {.password = password};
-  if (!password && password_file_unfit(L, keywords, options))
+  PQconninfoOption **box = look_round(L, keywords);
+  if (!check_files(L, keywords, *box))
+    return false;
+  hosts all = hosts_of(L, keywords, *box);
+  extras more = {a->password,
+                 NULL,
+                 NULL,
+                 beyond(all.names, a->skipped),
+                 beyond(all.addresses, a->skipped),
+                 beyond(all.ports, a->skipped)};
+  if (!a->password && password_file_unfit(L, keywords, *box))
     more.passfile = "/dev/null/none";
-  if (open_ssl && !service && wants_require(L, keywords, options))
+  if (a->open_ssl && wants_require(L, keywords, *box))
     more.sslmode = "require";
-  PQconninfoFree(options);
-  start(L, w, keywords, more, *timeout);
-  if (!w->pg)
-    return;
-  options = PQconninfo(w->pg); /* what the service file says is known now */
-  const char *seconds = value_of(options, "connect_timeout");
-  if (!(*timeout > 0))
-    *timeout = seconds ? atof(seconds) : 0;
-  if (!(*timeout > 0))
-    *timeout = DEFAULT_TIMEOUT;
-  bool again = open_ssl && service && wants_require(L, keywords, options);
-  PQconninfoFree(options);
-  if (again) {
-    more.sslmode = "require";
-    lpg_wire_close(w);
-    start(L, w, keywords, more, *timeout);
-  }
-  w->deadline = w->started + *timeout;
+  const char *seconds = value_of(*box, "connect_timeout");
+  if (!(a->timeout > 0))
+    a->timeout = seconds ? atof(seconds) : 0;
+  if (!(a->timeout > 0))
+    a->timeout = DEFAULT_TIMEOUT;
+  a->hosts = all.count;
+  start(L, w, keywords, more,
+        lpg_now() + a->timeout / (all.count - a->skipped));
+  PQconninfoFree(*box);
+  *box = NULL;
+  return true;
+}
+
+int lpg_conninfo_place(lua_State *L, int keywords, const PGconn *pg, int first)
+{
+  keywords = lua_absindex(L, keywords);
+  PQconninfoOption **box = look_round(L, keywords);
+  hosts all = hosts_of(L, keywords, *box);
+  int place = first;
+  while (place < all.count - 1 && !is_at(&all, place, pg))
+    place++;
+  PQconninfoFree(*box);
+  *box = NULL;
+  lua_pop(L, 1);
+  return place < all.count - 1 || is_at(&all, place, pg) ? place : first;
 }
 
 /* --- for options.lua -------------------------------------------------- */
-
-static int push_options(lua_State *L, PQconninfoOption *options)
-{
-  lua_newtable(L);
-  for (const PQconninfoOption *o = options; o && o->keyword; o++) {
-    if (!o->val)
-      continue;
-    lua_pushstring(L, o->val);
-    lua_setfield(L, -2, o->keyword);
-  }
-  PQconninfoFree(options);
-  return 1;
-}
 
 /* core.parse_conninfo(text): the keywords of a URI or conninfo string, or nil
  * and libpq's message, which may quote parts of a password. */
 static int parse_conninfo(lua_State *L)
 {
-  char *message = NULL;
-  PQconninfoOption *options = PQconninfoParse(luaL_checkstring(L, 1), &message);
-  if (options)
-    return push_options(L, options);
-  lua_pushnil(L);
-  lua_pushstring(L, message ? message : "not enough memory");
-  PQfreemem(message);
-  return 2;
+  char *message = NULL, copy[1024] = "not enough memory";
+  const char *text = luaL_checkstring(L, 1);
+  PQconninfoOption **box = box_new(L);
+  *box = PQconninfoParse(text, &message);
+  if (!*box) {
+    if (message)
+      snprintf(copy, sizeof copy, "%s", message);
+    PQfreemem(message);
+    lua_pushnil(L);
+    lua_pushstring(L, copy);
+    return 2;
+  }
+  lua_newtable(L);
+  for (const PQconninfoOption *o = *box; o->keyword; o++) {
+    if (!o->val)
+      continue;
+    lua_pushstring(L, o->val);
+    lua_setfield(L, -2, o->keyword);
+  }
+  return 1;
 }
 
 /* core.keywords(): the names of all connection keywords of this libpq. */
 static int keywords(lua_State *L)
 {
-  PQconninfoOption *options = PQconndefaults();
+  PQconninfoOption **box = box_new(L);
+  *box = PQconndefaults();
   lua_newtable(L);
-  for (const PQconninfoOption *o = options; o && o->keyword; o++) {
+  for (const PQconninfoOption *o = *box; o && o->keyword; o++) {
     lua_pushboolean(L, true);
     lua_setfield(L, -2, o->keyword);
   }
-  PQconninfoFree(options);
   return 1;
 }
 
@@ -242,7 +368,13 @@ void lpg_conninfo_open_library(lua_State *L, int core)
 {
   static const luaL_Reg functions[] = {
       {"parse_conninfo", parse_conninfo}, {"keywords", keywords}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {
+      {"__gc", release}, {"__close", release}, {NULL, NULL}};
+  luaL_newmetatable(L, box_name);
+  luaL_setfuncs(L, meta, 0);
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
   lua_pushvalue(L, core);
   luaL_setfuncs(L, functions, 0);
-  lua_pop(L, 1);
+  lua_pop(L, 2);
 }

@@ -10,16 +10,24 @@
 
 #include "wire.h"
 
-/* Are the files that the keywords name there? If not, answers false and
- * pushes the fields of an error: libpq overlooks some of them. e */
-bool lpg_conninfo_check(lua_State *L, int keywords);
+typedef struct lpg_attempt {
+  const char *password; /* or NULL */
+  bool open_ssl;  /* neither options nor environment name an sslmode: a host
+                     that is neither a socket nor loopback gets `require` */
+  double timeout; /* seconds for all hosts; 0 is replaced by what libpq was
+                     told otherwise, else by the default */
+  int skipped;    /* hosts at the head of the list that had their time */
+  int hosts;      /* the length of the list: answered */
+} lpg_attempt;
 
-/* Starts to connect with the keywords of the table at `keywords`. Where
- * `open_ssl` says that neither options nor environment name an sslmode, a
- * host that is neither a socket nor loopback gets `require`. A timeout of 0
- * is replaced by what libpq was told otherwise, else by the default. e */
-void lpg_conninfo_start(lua_State *L, lpg_wire *w, int keywords,
-                        const char *password, bool open_ssl, double *timeout);
+/* Starts to connect with the keywords of the table at `keywords`; the wire's
+ * deadline is the first host's. Answers false, with the fields of an error
+ * pushed, when a file is not there that was named: libpq overlooks some. e */
+bool lpg_conninfo_start(lua_State *L, lpg_wire *w, int keywords,
+                        lpg_attempt *attempt);
+/* The place in the list of the host that libpq has got to, not before
+ * `first`. e */
+int lpg_conninfo_place(lua_State *L, int keywords, const PGconn *pg, int first);
 
 void lpg_conninfo_open_library(lua_State *L, int core);
 

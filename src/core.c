@@ -4,6 +4,7 @@
  * addresses of static constants (error hook, unknown-option hook, form hook,
  * ceilings, saved connections, list and wrapper marks, result methods, tick).
  * A connection's user values are listed in conn.h. */
+#include <dlfcn.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <string.h>
@@ -52,6 +53,15 @@ static int now(lua_State *L)
   return 1;
 }
 
+/* Lua unloads its C modules when a state closes, but a request to cancel may
+ * still be under way in its thread: one more reference, never given back, keeps
+ * this code and libpq where they are. */
+static void pin(const char *path)
+{
+  if (path)
+    (void)dlopen(path, RTLD_NOW);
+}
+
 static void open_marks(lua_State *L)
 {
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &lpg_list_mark) != LUA_TTABLE) {
@@ -69,6 +79,7 @@ __attribute__((visibility("default"))) int luaopen_pg_core(lua_State *L);
 
 int luaopen_pg_core(lua_State *L)
 {
+  pin(lua_tostring(L, 2)); /* require says where it found the file */
   lua_newtable(L);
   int core = lua_gettop(L);
   lua_pushinteger(L, PQlibVersion());

@@ -2,8 +2,10 @@
 #include "error.h"
 
 #include <lauxlib.h>
+#include <string.h>
 
 const char lpg_error_hook = 0;
+static const char folder_key = 0; /* where this module's Lua files lie */
 
 void lpg_error_new(lua_State *L, const char *kind, const char *message, ...)
 {
@@ -92,6 +94,32 @@ void lpg_error_identity(lua_State *L, int identity)
   }
 }
 
+/* Is the running function one of the folder's files? */
+static bool is_ours(const lua_Debug *d, const char *folder)
+{
+  size_t length = folder ? strlen(folder) : 0;
+  return length > 0 && strncmp(d->source, folder, length) == 0 &&
+         !strchr(d->source + length, '/');
+}
+
+int lpg_raise(lua_State *L, const char *message, ...)
+{
+  lua_Debug d;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &folder_key);
+  const char *folder = lua_tostring(L, -1);
+  int level = 1;
+  while (lua_getstack(L, level, &d) && lua_getinfo(L, "Sl", &d) &&
+         (d.currentline < 0 || is_ours(&d, folder)))
+    level++;
+  luaL_where(L, level);
+  va_list arguments;
+  va_start(arguments, message);
+  lua_pushvfstring(L, message, arguments);
+  va_end(arguments);
+  lua_concat(L, 2);
+  return lua_error(L);
+}
+
 int lpg_error_return(lua_State *L)
 {
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &lpg_error_hook) == LUA_TFUNCTION) {
@@ -108,8 +136,14 @@ int lpg_error_return(lua_State *L)
 /* core.on_error(f): f(fields) answers the error object. */
 static int on_error(lua_State *L)
 {
+  lua_Debug d;
   luaL_checktype(L, 1, LUA_TFUNCTION);
   lua_settop(L, 1);
+  lua_pushvalue(L, 1);
+  lua_getinfo(L, ">S", &d);
+  const char *slash = strrchr(d.source, '/');
+  lua_pushlstring(L, d.source, slash ? (size_t)(slash - d.source) + 1 : 0);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &folder_key);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &lpg_error_hook);
   return 0;
 }

@@ -23,6 +23,9 @@ void lpg_error_number(lua_State *L, const char *field, double value);
 void lpg_error_boolean(lua_State *L, const char *field, bool value);
 /* Copies what identifies the connection (a table at `identity`). e */
 void lpg_error_identity(lua_State *L, int identity);
+/* Raises an error at the program's own level: where one of this module's Lua
+ * functions called, its caller is to blame. Answers nothing. e */
+int lpg_raise(lua_State *L, const char *message, ...);
 /* Completes the table on the top; leaves nil and the error; answers 2. e */
 int lpg_error_return(lua_State *L);
 

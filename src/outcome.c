@@ -96,11 +96,25 @@ void lpg_outcome_describe(lua_State *L, const lpg_op *op)
     lpg_error_from_result(L, w->failure);
 }
 
+/* 25P02: what is behind it is the error that failed the transaction. */
+static void add_failure(lua_State *L, int fields, int conn)
+{
+  lua_getfield(L, fields, "sqlstate");
+  const char *state = lua_tostring(L, -1);
+  if (state && strcmp(state, "25P02") == 0) {
+    lua_getiuservalue(L, conn, LPG_CONN_FAILURE);
+    lua_setfield(L, fields, "cause");
+  }
+  lua_pop(L, 1);
+}
+
 int lpg_outcome_fail(lua_State *L, int slot, int sql)
 {
   int fields = lua_gettop(L), conn = slot - 1;
   const lpg_op *op = lua_touserdata(L, slot);
-  bool lost = op->conn->wire.phase == LPG_LOST;
+  const lpg_wire *w = &op->conn->wire;
+  bool lost = w->phase == LPG_LOST, was_failing = op->failing;
+  bool failing = w->pg && PQtransactionStatus(w->pg) == PQTRANS_INERROR;
   lpg_error_string(L, "stage", sql ? "statement" : "connect");
   if (sql) {
     lua_pushvalue(L, sql);
@@ -112,14 +126,17 @@ int lpg_outcome_fail(lua_State *L, int slot, int sql)
     lua_setfield(L, fields, "position");
     lua_pop(L, 1);
   }
+  if (was_failing)
+    add_failure(L, fields, conn);
   lua_getiuservalue(L, conn, LPG_CONN_IDENTITY);
   lua_pushvalue(L, fields);
   lpg_error_identity(L, -2);
+  lpg_notices_clear(&op->conn->wire.notices); /* not the next result's */
   lpg_op_end(L, slot);
   lpg_error_return(L);
-  if (lost) {
+  if (lost || (failing && !was_failing)) {
     lua_pushvalue(L, -1);
-    lua_setiuservalue(L, conn, LPG_CONN_CAUSE);
+    lua_setiuservalue(L, conn, lost ? LPG_CONN_CAUSE : LPG_CONN_FAILURE);
   }
   return 2;
 }

@@ -59,16 +59,25 @@ static bool ambiguous(const char *bytes, size_t length, bool utf8)
   return false;
 }
 
-bool lpg_params_need_types(lua_State *L, int first, int count, bool utf8)
+bool lpg_params_need_types(lua_State *L, int first, int count,
+                           lpg_signature signature, bool utf8)
 {
-  for (int i = first; i < first + count; i++) {
-    if (lua_type(L, i) == LUA_TTABLE)
-      return true;
-    if (lua_type(L, i) == LUA_TSTRING) {
-      size_t length;
-      const char *bytes = lua_tolstring(L, i, &length);
+  for (int i = 0; i < count; i++) {
+    int index = first + i;
+    size_t length;
+    const char *bytes;
+    if (i < signature.count && signature.types[i])
+      continue;
+    switch (lua_type(L, index)) {
+    case LUA_TTABLE:
+      if (!lpg_is_wrapper(L, index))
+        return true;
+      break;
+    case LUA_TSTRING:
+      bytes = lua_tolstring(L, index, &length);
       if (ambiguous(bytes, length, utf8))
         return true;
+      break;
     }
   }
   return false;
@@ -159,7 +168,7 @@ static bool convert_value(lua_State *L, lpg_params *p, int index, cell *c,
   }
 }
 
-/* {value, "json" | "bytea" | a type's name}. The value stays in the wrapper,
+/* {value, a type's name or lpg_json_wrapper}. The value stays in the wrapper,
  * which stays on the stack. */
 static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
                             lpg_fault *fault)
@@ -175,7 +184,7 @@ static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
     done = refuse(fault, "a wrapper without its type");
   } else if (lua_istable(L, value) && lpg_is_wrapper(L, value)) {
     done = refuse(fault, "a wrapped value is wrapped again");
-  } else if (strcmp(name, "json") == 0) {
+  } else if (strcmp(name, lpg_json_wrapper) == 0) {
     done = lpg_json_encode(L, value, &p->text, fault) && appended(p, c, offset);
   } else {
     const lpg_type *type = lpg_type_named(name);
@@ -221,6 +230,32 @@ static columns arrays_for(lua_State *L, lpg_params *p, size_t count)
   a.lengths = (int *)(void *)(a.types + count);
   a.formats = a.lengths + count;
   return a;
+}
+
+Oid lpg_params_own_type(lua_State *L, int index)
+{
+  if (!lpg_is_wrapper(L, index))
+    return 0;
+  luaL_checkstack(L, 1, "parameters");
+  lua_rawgeti(L, index, 2);
+  const char *name = lua_tostring(L, -1);
+  const lpg_type *type = name ? lpg_type_named(name) : NULL;
+  lua_pop(L, 1);
+  return type ? type->oid : 0;
+}
+
+void lpg_params_declare(lua_State *L, lpg_params *p, int first, int count,
+                        lpg_request *request)
+{
+  while (count > 0 && !lpg_params_own_type(L, first + count - 1))
+    count--;
+  if (count == 0)
+    return;
+  Oid *types = arrays_for(L, p, (size_t)count).types;
+  for (int i = 0; i < count; i++)
+    types[i] = lpg_params_own_type(L, first + i);
+  request->count = count;
+  request->types = types;
 }
 
 int lpg_params_convert(lua_State *L, lpg_params *p, int first, int count,
@@ -287,7 +322,7 @@ static int wrap(lua_State *L, int value, const char *type)
 static int json(lua_State *L)
 {
   luaL_checkany(L, 1);
-  return wrap(L, 1, "json");
+  return wrap(L, 1, lpg_json_wrapper);
 }
 
 static int bytea(lua_State *L)

@@ -26,9 +26,18 @@ typedef struct lpg_signature {
   const Oid *types;
 } lpg_signature;
 
-/* Must the server be asked for the parameters' types first? Only for a table,
- * or a string that bytea would read otherwise. e */
-bool lpg_params_need_types(lua_State *L, int first, int count, bool utf8);
+/* Must the server be asked for the parameters' types first? Only for a table
+ * that does not say what it is, or a string that bytea would read otherwise,
+ * where the type is not known. e */
+bool lpg_params_need_types(lua_State *L, int first, int count,
+                           lpg_signature signature, bool utf8);
+
+/* The type that the value at `index` says it has, or 0. pg.json() leaves open
+ * which of the two it is. e */
+Oid lpg_params_own_type(lua_State *L, int index);
+/* Tells the request what the values say so, before the server is asked. e */
+void lpg_params_declare(lua_State *L, lpg_params *p, int first, int count,
+                        lpg_request *request);
 
 /* Converts the values at `first`... into the request. Answers 0, or the
  * number of the parameter that does not fit, with the fault filled in. The

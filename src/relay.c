@@ -100,16 +100,17 @@ bool lpg_relay_pending(const lpg_relay *r)
 
 bool lpg_relay_blocked(const lpg_relay *r)
 {
-  return readable(r->inner);
+  return r->inner >= 0 && readable(r->inner);
 }
 
-void lpg_relay_release(lpg_relay *r)
+bool lpg_relay_release(lpg_relay *r)
 {
   pump_out(r);
   if (lpg_relay_blocked(r) || dup2(r->real, r->number) < 0)
-    return;
+    return false;
   fcntl(r->number, F_SETFD, FD_CLOEXEC);
   lpg_relay_close(r);
+  return true;
 }
 
 void lpg_relay_close(lpg_relay *r)

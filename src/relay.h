@@ -41,8 +41,9 @@ long lpg_relay_pump(lpg_relay *r);
 bool lpg_relay_pending(const lpg_relay *r);
 /* Does the real socket have to become writable? */
 bool lpg_relay_blocked(const lpg_relay *r);
-/* Gives libpq its socket back. Only when nothing is pending. */
-void lpg_relay_release(lpg_relay *r);
+/* Gives libpq its socket back. Only when nothing is pending. Answers false,
+ * and stays engaged, when something is still on its way to the server. */
+bool lpg_relay_release(lpg_relay *r);
 /* After PQfinish closed libpq's end. */
 void lpg_relay_close(lpg_relay *r);
 

@@ -115,6 +115,8 @@ lpg_misread lpg_rows_append(lua_State *L, const lpg_plan *plan,
   if (shape != LPG_COLUMNS)
     lua_createtable(L, shape == LPG_ARRAY ? plan->count : 0,
                     shape == LPG_KEYED ? plan->count : 0);
+  if (shape == LPG_ARRAY && plan->count == 0)
+    lpg_mark_list(L); /* [], where no value says so */
   for (int i = 0; i < plan->count; i++) {
     size_t length = (size_t)PQgetlength(result, row, i);
     bool null = length == 0 && PQgetisnull(result, row, i);

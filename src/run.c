@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "deadline.h"
 #include "error.h"
@@ -59,22 +60,38 @@ static int send(lua_State *L, lpg_op *op, int slot, int stage,
  * style could not be read. Answers the statements that set them back, or NULL.
  * Behind a pooler nothing is set but the encoding, without which no text
  * could be trusted. */
-static const char *restoring(const lpg_conn *c)
+static const char *restoring(lua_State *L, lpg_conn *c)
 {
   PGconn *pg = c->wire.pg;
   if (PQtransactionStatus(pg) == PQTRANS_INERROR)
     return NULL;
   const char *encoding = PQparameterStatus(pg, "client_encoding");
-  if (encoding && strcmp(encoding, "UTF8") != 0)
-    return "SET client_encoding TO 'UTF8'";
-  if (c->pooler || lpg_styles_are_ours(pg))
+  const char *writes = PQparameterStatus(pg, "default_transaction_read_only");
+  const char *server = PQparameterStatus(pg, "server_encoding");
+  /* where text has no encoding it comes and goes as it is */
+  bool raw = server && strcmp(server, "SQL_ASCII") == 0;
+  bool encoded = !encoding || strcmp(encoding, raw ? server : "UTF8") == 0;
+  bool styled = c->pooler || lpg_styles_are_ours(pg);
+  bool exact = c->pooler || !c->settings_changed;
+  bool guarded =
+      c->pooler || !c->readonly || !writes || strcmp(writes, "on") == 0;
+  c->settings_changed = false;
+  if (encoded && styled && exact && guarded)
     return NULL;
-  return "SET DateStyle TO 'ISO'; SET IntervalStyle TO 'postgres'";
+  return lua_pushfstring(
+      L, "%s%s%s%s",
+      encoded ? ""
+      : raw   ? "SET client_encoding TO 'SQL_ASCII';"
+              : "SET client_encoding TO 'UTF8';",
+      styled ? "" : "SET DateStyle TO 'ISO';SET IntervalStyle TO 'postgres';",
+      exact ? "" : "SET extra_float_digits TO 3;SET array_nulls TO on;",
+      guarded ? "" : "SET default_transaction_read_only TO on");
 }
 
 static int send_describe(lua_State *L, lpg_op *op, int slot)
 {
   lpg_request request = {.kind = LPG_DESCRIBE, .sql = lua_tostring(L, SQL)};
+  lpg_params_declare(L, &op->conn->params, op->first, op->count, &request);
   op->described = true;
   return send(L, op, slot, DESCRIBE, &request);
 }
@@ -107,19 +124,21 @@ static bool make_read_only(lua_State *L, lpg_op *op, lpg_request *request)
   return true;
 }
 
+static lpg_signature signature_of(const lpg_statement *s)
+{
+  return s ? (lpg_signature){s->count, s->types} : (lpg_signature){-1, NULL};
+}
+
 static int send_statement(lua_State *L, lpg_op *op, int slot)
 {
   lpg_fault fault;
   lpg_conn *c = op->conn;
   const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
-  lpg_signature signature = {-1, NULL};
-  if (s)
-    signature = (lpg_signature){s->count, s->types};
   lpg_request request = {.kind = op->script ? LPG_SCRIPT : LPG_STATEMENT,
                          .sql = lua_tostring(L, SQL),
                          .result_format = s && s->binary};
-  int wrong = lpg_params_convert(L, &c->params, op->first, op->count, signature,
-                                 &request, &fault);
+  int wrong = lpg_params_convert(L, &c->params, op->first, op->count,
+                                 signature_of(s), &request, &fault);
   if (wrong) {
     lpg_error_new(L, "invalid_parameter", "parameter $%d: %s", wrong,
                   fault.text);
@@ -139,10 +158,11 @@ static int send_statement(lua_State *L, lpg_op *op, int slot)
 static bool must_describe(lua_State *L, const lpg_op *op, int slot)
 {
   const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
-  if (op->script || op->described || (s && s->count >= 0))
+  if (op->script || op->described)
     return false;
   return (op->conn->shy && !s) ||
-         lpg_params_need_types(L, op->first, op->count, op->conn->utf8);
+         lpg_params_need_types(L, op->first, op->count, signature_of(s),
+                               op->conn->utf8);
 }
 
 /* Sends what has to come next. */
@@ -150,12 +170,13 @@ static int advance(lua_State *L, lpg_op *op, int slot)
 {
   lpg_conn *c = op->conn;
   if (lpg_wire_busy(&c->wire)) { /* left by a caller that went away */
+    lpg_wire_resume(&c->wire);
     op->stage = RECOVER;
     return LPG_CONTINUE;
   }
   if (op->deadline == 0)
     op->deadline = lpg_now() + op->limits.timeout;
-  const char *sql = restoring(c);
+  const char *sql = restoring(L, c);
   if (sql && op->stage != RESTORE) {
     lpg_request request = {.kind = LPG_SCRIPT, .sql = sql};
     return send(L, op, slot, RESTORE, &request);
@@ -180,13 +201,15 @@ static void remember(lua_State *L, int slot)
 /* The server's answer to Describe: the last result has the types. */
 static void learn(lua_State *L, int slot, const PGresult *result)
 {
+  const lpg_op *op = lua_touserdata(L, slot);
   int count = PQnparams(result);
   lpg_statement *s = lpg_statement_new(L, count);
-  for (int i = 0; i < count; i++)
-    s->types[i] = PQparamtype(result, i);
+  for (int i = 0; i < count; i++) { /* what was told is not the server's word */
+    bool told = i < op->count && lpg_params_own_type(L, op->first + i);
+    s->types[i] = told ? 0 : PQparamtype(result, i);
+  }
   lua_replace(L, slot + STATEMENT);
   if (PQnfields(result) > 0) {
-    const lpg_op *op = lua_touserdata(L, slot);
     const lpg_plan *plan = lpg_plan_new(L, result);
     s->binary = plan->wants_binary || (op->conn->shy && plan->can_binary);
     lua_pop(L, 1);
@@ -277,6 +300,20 @@ static void notice_ddl(lua_State *L, lpg_op *op, int slot, const char *tag)
   c->ddl_in_transaction = PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
 }
 
+/* No server tells when these change; the statement may. */
+static void notice_settings(lpg_conn *c, const char *tag, const char *sql)
+{
+  static const char *const all[] = {"RESET", "DISCARD", NULL};
+  static const char digits[] = "extra_float_digits", nulls[] = "array_nulls";
+  if (strcmp(tag, "SET") == 0)
+    while (*sql && strncasecmp(sql, digits, sizeof digits - 1) != 0 &&
+           strncasecmp(sql, nulls, sizeof nulls - 1) != 0)
+      sql++;
+  else if (!begins_with(tag, all))
+    return;
+  c->settings_changed |= *sql != '\0';
+}
+
 /* The number in a command tag; 0 where there is none. */
 static lua_Integer tuples(PGresult *result)
 {
@@ -307,6 +344,7 @@ static void collect(lua_State *L, lpg_op *op, int slot)
   lua_Integer count = tuples(result);
   op->affected = count >= 0 ? count : op->rows;
   notice_ddl(L, op, slot, PQcmdStatus(result));
+  notice_settings(op->conn, PQcmdStatus(result), lua_tostring(L, SQL));
 }
 
 static void on_result(lua_State *L, lpg_op *op, int slot)
@@ -362,9 +400,9 @@ static int shape(lua_State *L, lpg_op *op, int slot)
  * nothing can have been done twice; a procedure may have committed. */
 static bool stale(lua_State *L, lpg_op *op, int slot)
 {
-  static const char *const states[] = {"42804", "42883", "42846", "42P08",
-                                       "42725", "42P18", "42704", "XX000",
-                                       NULL};
+  static const char *const states[] = {"42804", "42883", "42846",
+                                       "42P08", "42725", "42P18",
+                                       "42704", "XX000", NULL};
   static const char *const values[] = {"22", NULL};
   char word[LPG_WORD];
   const lpg_wire *w = &op->conn->wire;
@@ -406,6 +444,16 @@ static int fail(lua_State *L, lpg_op *op, int slot)
   return lpg_outcome_fail(L, slot, SQL);
 }
 
+/* What precedes the statement is done; goes on, unless that was cancelled. */
+static int proceed(lua_State *L, lpg_op *op, int slot)
+{
+  if (op->conn->wire.stop != LPG_CANCELLED)
+    return advance(L, op, slot);
+  lpg_error_new(L, "cancelled", "the statement was cancelled");
+  lpg_error_boolean(L, "completed", false);
+  return lpg_outcome_fail(L, slot, SQL);
+}
+
 static int on_done(lua_State *L, lpg_op *op, int slot)
 {
   const lpg_wire *w = &op->conn->wire;
@@ -419,14 +467,18 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
   case DESCRIBE:
     if (failed)
       return fail(L, op, slot);
+    lpg_notices_clear(&op->conn->wire.notices); /* they come again */
     remember(L, slot);
-    return advance(L, op, slot);
+    return proceed(L, op, slot);
   case RESTORE:
-    return failed ? fail(L, op, slot) : advance(L, op, slot);
+    return failed ? fail(L, op, slot) : proceed(L, op, slot);
   case DIAGNOSE:
     lua_pushvalue(L, slot + ROWS);
-    if (op->server_timeout > 0 && op->elapsed >= op->server_timeout * 0.99)
+    if (op->server_timeout > 0 && op->elapsed >= op->server_timeout * 0.99) {
       lpg_error_string(L, "kind", "query_timeout");
+      lpg_error_number(L, "limit", op->server_timeout);
+    }
+    lpg_error_number(L, "elapsed", op->elapsed);
     return lpg_outcome_fail(L, slot, SQL);
   default:
     if (!failed)

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "error.h"
+
 static const char ceilings_key = 0;
 static const char unknown_key = 0;
 
@@ -24,9 +26,9 @@ int lpg_unknown_option(lua_State *L, int key, const char *where)
     lua_pushstring(L, where);
     lua_call(L, 2, 1);
     if (lua_isstring(L, -1))
-      return luaL_error(L, "%s", lua_tostring(L, -1));
+      return lpg_raise(L, "%s", lua_tostring(L, -1));
   }
-  return luaL_error(L, "unknown option '%s'", luaL_tolstring(L, key, NULL));
+  return lpg_raise(L, "unknown option '%s'", luaL_tolstring(L, key, NULL));
 }
 
 /* A positive number within the ceiling. */
@@ -34,13 +36,13 @@ static double limit(lua_State *L, int value, const char *name, double ceiling,
                     const char *unit)
 {
   if (lua_type(L, value) != LUA_TNUMBER || !(lua_tonumber(L, value) > 0))
-    luaL_error(L, "%s must be a number of %s above 0", name, unit);
+    lpg_raise(L, "%s must be a number of %s above 0", name, unit);
   double number = lua_tonumber(L, value);
   if (number > ceiling)
-    luaL_error(L,
-               "%s = %f is above this host's ceiling of %f %s; the host can "
-               "raise it with pg.limits{ %s = ... }",
-               name, number, ceiling, unit, name);
+    lpg_raise(L,
+              "%s = %f is above this host's ceiling of %f %s; the host can "
+              "raise it with pg.limits{ %s = ... }",
+              name, number, ceiling, unit, name);
   return number;
 }
 
@@ -53,7 +55,7 @@ static int choice(lua_State *L, int value, const char *name,
   for (int i = 0; word && words[i]; i++)
     if (strcmp(word, words[i]) == 0)
       return i;
-  return luaL_error(L, "%s must be %s", name, listed);
+  return lpg_raise(L, "%s must be %s", name, listed);
 }
 
 bool lpg_settings_take(lua_State *L, lpg_settings *s, int key, int value)
@@ -80,7 +82,7 @@ bool lpg_settings_take(lua_State *L, lpg_settings *s, int key, int value)
   } else if (strcmp(name, "null") == 0) {
     bool null = lua_islightuserdata(L, value) && !lua_touserdata(L, value);
     if (!null && !(lua_isboolean(L, value) && !lua_toboolean(L, value)))
-      luaL_error(L, "null must be pg.null (keep the key) or false");
+      lpg_raise(L, "null must be pg.null (keep the key) or false");
     s->keep_null = null;
   } else {
     return false;
@@ -116,10 +118,10 @@ static double ceiling(lua_State *L, const char *name, double now, bool locked)
   if (lua_getfield(L, 1, name) == LUA_TNIL)
     return lua_pop(L, 1), now;
   if (lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) > 0))
-    luaL_error(L, "pg.limits: %s must be a number above 0", name);
+    lpg_raise(L, "pg.limits: %s must be a number above 0", name);
   double asked = lua_tonumber(L, -1);
   if (locked && asked > now)
-    luaL_error(L, "pg.limits: the host locked %s at %f", name, now);
+    lpg_raise(L, "pg.limits: the host locked %s at %f", name, now);
   lua_pop(L, 1);
   return asked;
 }
@@ -132,9 +134,9 @@ static bool flag(lua_State *L, const char *name, bool now, bool locked)
   if (type == LUA_TNIL)
     return now;
   if (type != LUA_TBOOLEAN)
-    luaL_error(L, "pg.limits: %s must be true or false", name);
+    lpg_raise(L, "pg.limits: %s must be true or false", name);
   if (locked && now && !asked)
-    luaL_error(L, "pg.limits: the host locked %s", name);
+    lpg_raise(L, "pg.limits: the host locked %s", name);
   return asked;
 }
 

@@ -116,7 +116,7 @@ static const char *skip_blank(const char *p)
     if (*p == ' ' || (*p >= '\t' && *p <= '\r') || *p == '(')
       p++;
     else if (p[0] == '-' && p[1] == '-')
-      while (*p && *p != '\n')
+      while (*p && *p != '\n' && *p != '\r')
         p++;
     else if (p[0] == '/' && p[1] == '*')
       p = skip_block(p);

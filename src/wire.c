@@ -10,7 +10,12 @@
 
 #include "deadline.h"
 
-enum { LPG_STRETCH = 256 }; /* rows or slices between looks at the clock */
+enum {
+  LPG_STRETCH = 64, /* results between looks at the clock */
+  /* What one message may have over the limit: these buffers hold bytes of the
+   * next one, and the text of an error is not a result. */
+  LPG_SLACK = 2 * 1024 * 1024
+};
 
 /* How long a cancelled statement may take to end before the connection is
  * cut: as long as its own time limit, within one and five seconds. */
@@ -66,12 +71,17 @@ void lpg_wire_disown(lpg_wire *w)
   lpg_wire_close(w);
 }
 
+static void keep_words(lpg_wire *w)
+{
+  const char *words = w->pg ? PQerrorMessage(w->pg) : "";
+  if (!w->words && *words)
+    w->words = strdup(words);
+}
+
 /* Ends the connection and keeps what libpq said last. */
 static lpg_step lose(lpg_wire *w)
 {
-  const char *words = w->pg ? PQerrorMessage(w->pg) : "";
-  free(w->words);
-  w->words = *words ? strdup(words) : NULL;
+  keep_words(w);
   w->needs_password = w->pg && PQconnectionNeedsPassword(w->pg);
   w->was_encrypted = w->pg && PQsslInUse(w->pg);
   lpg_cancel_forget(&w->cancel);
@@ -90,6 +100,13 @@ int lpg_wire_descriptor(const lpg_wire *w)
   if (lpg_relay_engaged(&w->relay))
     return w->relay.real;
   return PQsocket(w->pg);
+}
+
+void lpg_wire_wake(const lpg_wire *w)
+{
+  int fd = lpg_relay_engaged(&w->relay) ? w->relay.real : PQsocket(w->pg);
+  if (fd >= 0)
+    shutdown(fd, SHUT_RDWR);
 }
 
 static bool descriptor_ready(const lpg_wire *w, short events)
@@ -117,16 +134,20 @@ void lpg_wire_connect(lpg_wire *w, const char *const *keywords,
   lpg_notices_receive(&w->notices, w->pg);
 }
 
+void lpg_wire_give_up(lpg_wire *w)
+{
+  lose(w);
+}
+
 /* PQconnectPoll must not be called before the socket is ready: on one that is
  * not connected yet it would go on as if it were. */
 static lpg_step step_connecting(lpg_wire *w)
 {
   if (!w->pg || PQstatus(w->pg) == CONNECTION_BAD)
     return lose(w);
-  if (lpg_now() >= w->deadline) {
-    w->stop = LPG_TIMED_OUT;
-    return lose(w);
-  }
+  w->stop = lpg_now() >= w->deadline ? LPG_TIMED_OUT : LPG_RUNS;
+  if (w->stop == LPG_TIMED_OUT)
+    return LPG_DONE;
   bool reading = w->polling == PGRES_POLLING_READING;
   if (!descriptor_ready(w, reading ? POLLIN : POLLOUT))
     return reading ? LPG_READ : LPG_WRITE;
@@ -187,7 +208,8 @@ bool lpg_wire_send(lpg_wire *w, const lpg_request *request,
   clear_outcome(w);
   w->stop = LPG_RUNS;
   w->dropped = w->flushed = w->awaited = w->broken = false;
-  w->pipelined = w->synced = w->partial = w->copying = false;
+  w->pipelined = w->synced = w->partial = w->copying = w->dry = false;
+  w->steps = 0;
   w->preluding = false;
   w->received = w->since = 0;
   w->limits = *limits;
@@ -220,8 +242,10 @@ size_t lpg_wire_row_bytes(const PGresult *result, int row)
  * without bound. A whole message means the one before it has ended. */
 static void absorb(lpg_wire *w)
 {
-  if (!PQconsumeInput(w->pg))
+  if (!PQconsumeInput(w->pg) && !w->broken) {
     w->broken = true;
+    keep_words(w); /* before libpq adds that its socket is invalid */
+  }
   for (PGnotify *n; (n = PQnotifies(w->pg)) != NULL; w->since = 0)
     PQfreemem(n);
   if (w->notices.received != w->noticed) {
@@ -230,36 +254,21 @@ static void absorb(lpg_wire *w)
   }
 }
 
+static bool encrypted(const lpg_wire *w)
+{
+  return PQsslInUse(w->pg) || PQgssEncInUse(w->pg);
+}
+
 /* One slice through the relay. Answers whether anything moved. */
 static bool pump(lpg_wire *w)
 {
   long n = lpg_relay_pump(&w->relay);
-  if (n == 0 && !lpg_relay_pending(&w->relay))
-    return false;
+  bool moved = n != 0 || lpg_relay_pending(&w->relay);
   if (n > 0)
     w->since += (double)n;
-  absorb(w);
-  return true;
-}
-
-/* A row that is still incomplete although data has been taken in may be of
- * any size, and libpq has already made room for it: from here on it gets it
- * in slices. TLS may hold decrypted bytes that no poll would show. */
-static void guard(lpg_wire *w)
-{
-  if (!w->partial)
-    return;
-  if (!lpg_relay_engaged(&w->relay))
-    lpg_relay_engage(&w->relay, PQsocket(w->pg));
-  if (PQsslInUse(w->pg))
+  if (moved || encrypted(w))
     absorb(w);
-}
-
-/* The message under way can no longer fit: there are bytes of the next one in
- * the count, but never more than these buffers hold. */
-static bool oversized(const lpg_wire *w)
-{
-  return w->since > w->limits.result - w->received + 4 * LPG_SLICE;
+  return moved;
 }
 
 static void keep_failure(lpg_wire *w, PGresult *result)
@@ -278,13 +287,12 @@ static lpg_step finish(lpg_wire *w)
   if (w->pipelined && PQstatus(w->pg) == CONNECTION_OK &&
       !PQexitPipelineMode(w->pg))
     return lose(w);
-  while (lpg_relay_engaged(&w->relay)) {
-    if (!lpg_relay_pending(&w->relay)) {
-      lpg_relay_release(&w->relay);
+  /* Not when libpq has closed its descriptor: the number is not ours then. */
+  while (lpg_relay_engaged(&w->relay) && !w->broken && PQsocket(w->pg) >= 0) {
+    if (lpg_relay_pending(&w->relay))
+      pump(w);
+    else if (!lpg_relay_release(&w->relay))
       break;
-    }
-    lpg_relay_pump(&w->relay);
-    absorb(w);
   }
   PGTransactionStatusType t = PQtransactionStatus(w->pg);
   if (w->broken || PQstatus(w->pg) != CONNECTION_OK || t == PQTRANS_UNKNOWN ||
@@ -311,6 +319,55 @@ void lpg_wire_stop(lpg_wire *w, lpg_stop why)
     lose(w);
 }
 
+/* The statement under way was abandoned, and somebody else goes on: nobody
+ * has stepped meanwhile, so the grace time starts anew. */
+void lpg_wire_resume(lpg_wire *w)
+{
+  w->deadline = lpg_now() + grace(w);
+}
+
+/* The message under way can no longer fit. Within the limit it is let come to
+ * its end, since a request to cancel does not stop a row being sent; a larger
+ * one costs the connection. */
+static void weigh(lpg_wire *w)
+{
+  double most = w->limits.result + LPG_SLACK;
+  if (encrypted(w))
+    most += w->limits.result / 16; /* records have heads and tails */
+  if (w->since > most) {
+    w->stop = w->stop == LPG_RUNS ? LPG_TOO_LARGE : w->stop;
+    lose(w);
+  } else if (!w->dropped && w->since > most - w->received) {
+    w->dropped = true;
+    lpg_wire_stop(w, LPG_TOO_LARGE);
+  }
+}
+
+/* libpq needs more bytes: what to wait for, or LPG_AGAIN. A row that is still
+ * incomplete although data has been taken in may be of any size, and libpq has
+ * already made room for it: from here on it gets it in slices. Decrypted bytes
+ * that no poll would show are looked for once before a wait. */
+static lpg_step more(lpg_wire *w)
+{
+  bool moved = false;
+  if (w->partial && !w->dry) {
+    if (lpg_relay_engaged(&w->relay) ||
+        lpg_relay_engage(&w->relay, PQsocket(w->pg)))
+      moved = pump(w);
+    else if (encrypted(w))
+      absorb(w);
+    weigh(w);
+    if (w->phase == LPG_LOST)
+      return LPG_DONE;
+    w->dry = !moved && encrypted(w);
+    if (moved || w->dry || w->broken)
+      return LPG_AGAIN;
+  }
+  w->dry = false;
+  w->awaited = true;
+  return lpg_relay_blocked(&w->relay) ? LPG_READ_WRITE : LPG_READ;
+}
+
 /* Nobody asked for COPY: IN is ended with an error, OUT is cancelled and what
  * still comes is dropped. */
 static void refuse_copy(lpg_wire *w, ExecStatusType status)
@@ -334,7 +391,8 @@ static lpg_step drain_copy(lpg_wire *w)
     int n = PQgetCopyData(w->pg, &data, 1);
     PQfreemem(data);
     if (n == 0)
-      return w->awaited = true, LPG_READ;
+      return w->broken ? lose(w) : more(w);
+    w->since = 0;
     if (n < 0) {
       w->copying = false;
       break;
@@ -387,29 +445,12 @@ static lpg_step sort(lpg_wire *w, PGresult *result)
   return LPG_AGAIN;
 }
 
-/* What to wait for while libpq has no whole message, or LPG_AGAIN. */
-static lpg_step wait_for(lpg_wire *w)
-{
-  guard(w);
-  if (!lpg_relay_engaged(&w->relay))
-    return w->broken || !PQisBusy(w->pg) ? LPG_AGAIN : LPG_READ;
-  for (int i = 0; i < LPG_STRETCH && !w->broken && PQisBusy(w->pg); i++) {
-    bool moved = pump(w);
-    if (oversized(w)) {
-      w->stop = w->stop == LPG_RUNS ? LPG_TOO_LARGE : w->stop;
-      return lose(w);
-    }
-    if (!moved)
-      return lpg_relay_blocked(&w->relay) ? LPG_READ_WRITE : LPG_READ;
-  }
-  return LPG_AGAIN;
-}
-
 static lpg_step flush(lpg_wire *w)
 {
   int left = PQflush(w->pg);
   w->flushed = left <= 0;
   w->broken |= left < 0;
+  w->awaited = !w->flushed;
   return w->flushed ? LPG_AGAIN : LPG_READ_WRITE;
 }
 
@@ -421,28 +462,16 @@ static lpg_step fetch(lpg_wire *w)
     if (!w->flushed) {
       lpg_step need = flush(w);
       if (need != LPG_AGAIN)
-        return w->awaited = true, need;
-    }
-    if (w->copying) {
-      lpg_step need = drain_copy(w);
-      if (need != LPG_AGAIN)
         return need;
-      continue;
     }
-    if (!w->broken && PQisBusy(w->pg)) {
-      lpg_step need = wait_for(w);
-      if (need == LPG_AGAIN)
-        continue;
-      return w->awaited = true, need;
-    }
+    if (w->copying)
+      return drain_copy(w);
+    if (PQstatus(w->pg) == CONNECTION_OK && PQisBusy(w->pg))
+      return w->broken ? lose(w) : more(w); /* PQgetResult would block */
     PGresult *result = PQgetResult(w->pg);
     if (!result && (!w->pipelined || w->synced || w->broken ||
                     PQstatus(w->pg) != CONNECTION_OK))
       return finish(w);
-    if (!result && w->preluding) { /* the statement's own results are next */
-      w->preluding = false;
-      PQsetSingleRowMode(w->pg);
-    }
     if (result && sort(w, result) == LPG_RESULT)
       return LPG_RESULT;
   }
@@ -457,8 +486,34 @@ static lpg_step step_cancelling(lpg_wire *w)
     return LPG_READ;
   lpg_cancel_forget(&w->cancel);
   w->phase = LPG_DRAINING;
-  w->awaited = true;
   return LPG_AGAIN;
+}
+
+/* The time is up: the statement is stopped; one that was stopped before and
+ * sends nothing more costs the connection. */
+static void expire(lpg_wire *w, double late)
+{
+  bool running = w->phase == LPG_FETCHING;
+  if (running && w->limits.strict) {
+    w->stop = LPG_TIMED_OUT;
+    lose(w);
+  } else if (running)
+    lpg_wire_stop(w, LPG_TIMED_OUT);
+  else if (late >= grace(w) || !descriptor_ready(w, POLLIN))
+    lose(w);
+}
+
+static lpg_step step_fetching(lpg_wire *w)
+{
+  if (w->awaited) {
+    w->awaited = false;
+    if (lpg_relay_engaged(&w->relay))
+      pump(w);
+    else
+      absorb(w);
+    w->partial = true;
+  }
+  return fetch(w);
 }
 
 lpg_step lpg_wire_step(lpg_wire *w)
@@ -469,23 +524,14 @@ lpg_step lpg_wire_step(lpg_wire *w)
     return step_connecting(w);
   if (!lpg_wire_busy(w))
     return LPG_DONE;
-  bool look = w->awaited || w->phase == LPG_CANCELLING || !(w->steps++ % 64);
-  if (look && lpg_now() >= w->deadline) {
-    if (w->phase != LPG_FETCHING)
-      return lose(w);
-    lpg_wire_stop(w, LPG_TIMED_OUT);
-  }
+  double late = w->steps++ % LPG_STRETCH == 0 ? lpg_now() - w->deadline : -1;
+  if (late >= 0)
+    expire(w, late);
   if (w->phase == LPG_LOST)
     return LPG_DONE;
-  if (w->phase == LPG_CANCELLING)
-    return step_cancelling(w);
-  if (w->awaited) {
-    w->awaited = false;
-    if (lpg_relay_engaged(&w->relay))
-      pump(w);
-    else
-      absorb(w);
-    w->partial = true;
-  }
-  return fetch(w);
+  lpg_step need =
+      w->phase == LPG_CANCELLING ? step_cancelling(w) : step_fetching(w);
+  if (need != LPG_RESULT)
+    w->steps = 0; /* the clock is looked at before each wait and stretch */
+  return need;
 }

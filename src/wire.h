@@ -62,6 +62,7 @@ typedef struct lpg_request {
 typedef struct lpg_limits {
   double timeout; /* seconds; HUGE_VAL: none */
   double result;  /* bytes of all results of the request */
+  bool strict;    /* at the deadline the connection is given up at once */
 } lpg_limits;
 
 typedef struct lpg_wire {
@@ -82,7 +83,7 @@ typedef struct lpg_wire {
 
   /* how far the current request is */
   PostgresPollingStatusType polling;
-  bool flushed, awaited, broken, pipelined, synced, partial, copying;
+  bool flushed, awaited, broken, pipelined, synced, partial, copying, dry;
   bool preluding; /* the prelude's results are next */
   unsigned steps;
   double since; /* bytes through the relay since the last whole message */
@@ -90,9 +91,12 @@ typedef struct lpg_wire {
 } lpg_wire;
 
 void lpg_wire_init(lpg_wire *w);
-/* Starts to connect; steps until LPG_DONE, then LPG_IDLE or LPG_LOST. */
+/* Starts to connect; steps until LPG_DONE, then LPG_IDLE or LPG_LOST, or still
+ * LPG_CONNECTING at the deadline: a later one may be set. */
 void lpg_wire_connect(lpg_wire *w, const char *const *keywords,
                       const char *const *values, double deadline);
+/* Ends an attempt to connect, timed out or not; keeps libpq's last words. */
+void lpg_wire_give_up(lpg_wire *w);
 /* Sends a request on an idle connection; false: libpq refused it, and
  * PQerrorMessage says why. Values are copied by libpq before it returns. */
 bool lpg_wire_send(lpg_wire *w, const lpg_request *request,
@@ -101,7 +105,17 @@ lpg_step lpg_wire_step(lpg_wire *w);
 /* Asks the server to stop the current statement; steps then end in LPG_IDLE,
  * or in LPG_LOST when the server does not answer in the grace time. */
 void lpg_wire_stop(lpg_wire *w, lpg_stop why);
+/* The wait ended without anything to read: the next step need not look. */
+static inline void lpg_wire_quiet(lpg_wire *w)
+{
+  w->awaited = false;
+}
+/* Before stepping through what an abandoned statement left. */
+void lpg_wire_resume(lpg_wire *w);
 int lpg_wire_descriptor(const lpg_wire *w);
+/* Makes the descriptor ready for whoever waits for it. Nothing comes or goes
+ * any more. */
+void lpg_wire_wake(const lpg_wire *w);
 /* Closes the connection at once, without waiting. */
 void lpg_wire_close(lpg_wire *w);
 /* In a forked child: lets go without a word to the server. */

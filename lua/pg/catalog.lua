@@ -7,9 +7,20 @@ local options = require "pg.options"
 
 local catalog = {}
 
+-- Readable: INSERT may say RETURNING. Rules instead of the INSERT forbid it, and so does row
+-- security without any policy that lets this role see rows.
 local PRIMARY_KEY = [[
 SELECT a.attname AS column,
-       pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AS readable
+       pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')
+       AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite AS r
+         WHERE r.ev_class OPERATOR(pg_catalog.=) c.oid
+           AND r.ev_type OPERATOR(pg_catalog.=) '3' AND r.is_instead)
+       AND (NOT pg_catalog.row_security_active(c.oid)
+         OR EXISTS (SELECT 1 FROM pg_catalog.pg_policy AS p, pg_catalog.unnest(p.polroles) AS role
+         WHERE p.polrelid OPERATOR(pg_catalog.=) c.oid
+           AND p.polcmd OPERATOR(pg_catalog.=) ANY ('{r,*}')
+           AND CASE WHEN role OPERATOR(pg_catalog.=) 0 THEN true
+                    ELSE pg_catalog.pg_has_role(role, 'USAGE') END)) AS readable
   FROM pg_catalog.pg_class AS c
   LEFT JOIN pg_catalog.pg_index AS i
     ON i.indrelid OPERATOR(pg_catalog.=) c.oid AND i.indisprimary
@@ -35,11 +46,11 @@ SELECT a.attname AS name FROM pg_catalog.pg_attribute AS a
 
 local function ask(db, query, ...)
   return db:query { query = query, parameters = { n = select("#", ...), ... },
-    rows = "object", null = false }
+    rows = "object", null = false, max_result = core.limits().max_result }
 end
 
---- The columns of a table's primary key: {} without one, false when the user
---- may not read them. nil and an error when the question itself failed.
+--- The columns of a table's primary key: {} without one, false when an INSERT
+--- cannot return them. nil and an error when the question itself failed.
 ---@param db pg.Connection
 ---@param quoted string the table's name, as sql.table_name gives it
 ---@return string[]|false|nil, pg.Error?
@@ -62,6 +73,19 @@ function catalog.primary_key(db, quoted)
   return key
 end
 
+--- The key anew, when it is not what was known (another session has changed the
+--- table); nil when it is the same or nothing can be asked now.
+---@param db pg.Connection
+---@param quoted string
+---@param known string[]|false
+---@return string[]|false|nil
+function catalog.changed_key(db, quoted, known)
+  if core.in_transaction(db) then return nil end
+  core.cache(db)["key " .. quoted] = nil
+  local key = catalog.primary_key(db, quoted)
+  if table.concat(key or {}, "\0") ~= table.concat(known or {}, "\0") then return key end
+end
+
 --- The table or column whose name is most like the one that does not exist,
 --- quoted as it has to be written; nil when nothing is near, or when the
 --- connection can answer nothing now.
@@ -76,17 +100,20 @@ function catalog.nearest(db, err, quoted, names)
   local answer
   if undefined_table then answer = ask(db, TABLES) else answer = ask(db, COLUMNS, quoted) end
   if not answer then return nil end
-  local known, exists = {}, {}
+  local known, shown, plain = {}, {}, quoted:gsub('"', "")
+  local qualified = quoted:find('"."', 1, true)
   for i, row in ipairs(answer.rows) do
-    known[i] = undefined_table and not row.visible and row.schema .. "." .. row.name or row.name
-    exists[row.name] = true
+    local full = row.schema and row.schema .. "." .. row.name
+    known[i] = full and qualified and full or row.name
+    if row.visible ~= false then
+      shown[known[i]] = known[i]
+    else
+      shown[known[i]] = shown[known[i]] or full
+    end
   end
-  if undefined_table then
-    local plain = quoted:gsub('"', "")
-    return options.nearest(plain, known)
-  end
+  if undefined_table then return shown[options.nearest(plain, known)] end
   for _, name in ipairs(names) do
-    if not exists[name] then return options.nearest(name, known) end
+    if not shown[name] then return options.nearest(name, known) end
   end
 end
 

@@ -20,7 +20,7 @@ local unencrypted <const> = {
   "SSL inactif", "sin cifrado", "SSL inactivo", "nessuna crittografia", "SSL disabilitato",
   "暗号化なし", "SSLオフ", "암호화 안함", "SSL 중지", "без шифрования", "SSL выкл",
   "без шифрування", "ingen kryptering", "SSL av", "sem criptografia", "SSL desabilitado",
-  "დაშიფვრის გარეშე", "没有加密", "SSL 关闭",
+  "დაშიფვრის გარეშე", "没有加密", "未加密", "SSL 关闭",
 }
 
 local pooler_full <const> = {
@@ -50,6 +50,20 @@ local function ssl_wanted(text)
     or low:find("connection is insecure", 1, true) ~= nil
 end
 
+---Whether 28000 means that the connection should have been encrypted. No line of pg_hba.conf for
+---an unencrypted one is enough, where neither "prefer" nor a socket has made it so.
+---@param text string
+---@param raw table
+---@return boolean
+function M.lacked_ssl(text, raw)
+  if raw.ssl_in_use or raw.refused_encrypted or raw.sslmode == "prefer"
+    or text:find("[local]", 1, true) then
+    return false
+  end
+  return raw.ssl_in_use == false and text:find("pg_hba.conf", 1, true) ~= nil
+    or has(text, unencrypted) or ssl_wanted(text) or false
+end
+
 ---A kind from the words of a server or pooler, where its SQLSTATE alone misleads.
 ---@param text string
 ---@param state string
@@ -57,8 +71,7 @@ end
 ---@return string?
 function M.kind_of_server_text(text, state, raw)
   local connecting = raw.stage == "connect"
-  if state == "28000" and not raw.ssl_in_use and not raw.refused_encrypted
-    and (has(text, unencrypted) or ssl_wanted(text)) then
+  if state == "28000" and M.lacked_ssl(text, raw) then
     return "ssl_required"
   elseif state:find("^28") then
     return nil
@@ -86,7 +99,7 @@ local not_postgres <const> = {
 }
 local auth_words <const> = {
   "no password supplied", "SCRAM", "channel binding", "channel_binding", "SASL",
-  "authentication method", "server sent", "GSSAPI continuation", "could not open ticket",
+  "authentication method", "GSSAPI continuation", "could not open ticket",
   "password retrieved from file",
 }
 -- "server does not support SSL, but SSL was required": twice SSL, whatever the language.
@@ -103,8 +116,9 @@ local wrong_server <const> = {
 }
 local parse_words <const> = {
   "connection info string", "percent-encoded", "URI", "for connection option",
-  "invalid connection option", 'missing "="', "invalid sslmode value",
+  "invalid connection option", 'missing "="', "invalid sslmode value", "could not match",
 }
+local service_words <const> = { "definition of service", "service file" }
 
 -- The kind of an attempt without SQLSTATE: libpq's own words, or the operating system's.
 local function kind_of_libpq_text(whole, raw)
@@ -123,7 +137,10 @@ local function kind_of_libpq_text(whole, raw)
     return "ssl_failed"
   elseif not raw.ssl_in_use and has(text, { "insecure", "required" }) and ssl_wanted(text) then
     return "ssl_required"
-  elseif has(whole, parse_words) then
+  elseif has(text, service_words) then
+    raw.service = true
+    return "invalid_parameter"
+  elseif has(whole, parse_words) or text:find("^invalid [%w_ ]+:") then
     raw.conninfo = true
     return "invalid_parameter"
   elseif has(text, ssl_words) then
@@ -179,11 +196,11 @@ local function attempts(text)
   return list
 end
 
--- A host that refuses the same user in two ways was tried with SSL and without.
+-- A host that answered twice was tried with SSL and without.
 local function refused_encrypted(list)
   local seen = {}
   for _, a in ipairs(list) do
-    if a.sqlstate == "28000" then
+    if a.sqlstate then
       if seen[a.prefix] or a.text:find("SSL encryption", 1, true) or a.text:find("SSL on", 1, true)
       then
         return true
@@ -202,7 +219,8 @@ function M.clean(e, raw)
   raw.refused_encrypted = refused_encrypted(list)
   local texts, seen, best = {}, {}, nil
   for _, a in ipairs(list) do
-    if not seen[a.text] then
+    local unanswered = e.kind == "connect_timeout" and a.text:find("failed: ?$")
+    if not seen[a.text] and not unanswered then
       seen[a.text] = true
       texts[#texts + 1] = a.text
     end
@@ -210,24 +228,26 @@ function M.clean(e, raw)
         or fixes.by_sqlstate[a.sqlstate] or fixes.by_sqlstate[a.sqlstate:sub(1, 2)]
         or "query_failed")
       or kind_of_libpq_text(a.text, raw)
-    -- A server that answered says more than one that did not.
-    local rank = a.sqlstate and 3 or a.kind ~= "connection_refused" and 2 or 1
+    -- A server that answered says more than one that did not. What it says to the second try,
+    -- without SSL, is of no use.
+    local second = raw.refused_encrypted and a.sqlstate == "28000" and has(a.text, unencrypted)
+    local telling = a.kind ~= "connection_refused" or raw.not_postgres
+    local rank = a.sqlstate and (second and 3 or 4) or telling and 2 or 1
     if not best or rank >= best.rank then
       best, a.rank = a, rank
     end
   end
+  e.message = #texts > 0 and table.concat(texts, "\n") or nil
   if not best then
-    e.message = nil
     return
   end
-  e.message = table.concat(texts, "\n")
   raw.kind = best.kind
   raw.words = best.sqlstate and best.text:sub(#best.prefix + 1) or nil
   e.sqlstate = e.sqlstate or best.sqlstate
   e.severity = e.severity or best.severity
   e.detail = e.detail or best.detail
   e.hint = e.hint or best.hint
-  if best.kind == "invalid_parameter" and not best.sqlstate then
+  if best.kind == "invalid_parameter" and not best.sqlstate and not raw.service then
     e.message = M.hide_quoted(e.message)
   end
 end
@@ -263,6 +283,7 @@ function M.hide_quoted(text)
   if type(text) ~= "string" then
     return ""
   end
+  text = text:gsub("%s+$", "")
   local body, tail, option = text:match('^(.*)( for connection option "([%w_]+)".*)$')
   if not keywords[option] then
     body, tail = text, ""

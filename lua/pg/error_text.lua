@@ -1,8 +1,8 @@
 -- How an error looks: the block on one screen of tostring(err), with a caret under the place in the
 -- SQL, and the report for a support request. Escapes what a terminal would obey; hides secrets.
 -- SPDX-License-Identifier: MIT
-local advice <const> = require "pg.advice"
 local secrets <const> = require "pg.secrets"
+local wording <const> = require "pg.wording"
 
 local M = {}
 
@@ -89,13 +89,6 @@ local function display_width(text)
   return n
 end
 
--- Byte offset of a character; PostgreSQL counts characters, invalid bytes are characters here.
-local function byte_of(sql, position)
-  local skip = #sql:match("^[\x80-\xBF]*")
-  local at = utf8.offset(sql:sub(skip + 1), position)
-  return at and math.min(at + skip, #sql + 1) or #sql + 1
-end
-
 -- Takes whole characters from the end (or the start) of a clean text until it fits.
 local function fit(text, room, from_end)
   local list, used = {}, 0
@@ -119,7 +112,7 @@ end
 
 -- "LINE 2: ... WHERE emial = $1" and the caret below; the SQL has its secrets masked.
 local function caret(sql, position)
-  local text, at = secrets.mask(sql, byte_of(sql, position))
+  local text, at = secrets.mask(sql, wording.byte_of(sql, position))
   local number, start = 1, 1
   for stop in text:sub(1, at - 1):gmatch("()\n") do
     number, start = number + 1, stop + 1
@@ -197,7 +190,7 @@ function M.block(e, raw)
   if e.sql and e.position then
     out[#out + 1] = caret(e.sql, e.position)
   elseif e.sql then
-    out[#out + 1] = "  SQL: " .. one_line(secrets.mask(e.sql:sub(1, 4000)), width - 6)
+    out[#out + 1] = "  SQL: " .. one_line(secrets.mask(e.sql:sub(1, 4000)), 2 * width)
   end
   if raw.internal_query and raw.internal_position then
     out[#out + 1] = "  in a query of the function:\n"
@@ -208,7 +201,13 @@ function M.block(e, raw)
     add("hint: ", e.hint)
   end
   add("at: ", where_in_table(e))
-  add("where: ", e.context)
+  -- What "at" has said is not said again.
+  add("where: ", e.parameter and e.context and e.context:gsub("unnamed portal parameter %$%d+$", "")
+    or e.context)
+  if e.elapsed and e.sqlstate then -- else the message has it
+    add("time: ", wording.seconds(e.elapsed)
+      .. (e.limit and " (the limit is " .. wording.seconds(e.limit) .. ")" or ""))
+  end
   add("connection: ", where_to(e))
   if type(e.cause) == "table" and type(e.cause.message) == "string" then
     add("cause: ", tostring(e.cause.kind) .. ": " .. e.cause.message, 200)
@@ -263,8 +262,8 @@ function M.report(e, raw)
   if raw.internal_query then
     add("query of the function", (secrets.mask(raw.internal_query)))
   end
-  add("elapsed", e.elapsed and advice.seconds(e.elapsed))
-  local show = e.kind == "result_too_large" and advice.bytes or advice.seconds
+  add("elapsed", e.elapsed and wording.seconds(e.elapsed))
+  local show = e.kind == "result_too_large" and wording.bytes or wording.seconds
   add("limit", e.limit and show(e.limit))
   add("bytes", e.bytes)
   add("completed", yes_no(e.completed))

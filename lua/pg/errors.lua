@@ -1,12 +1,15 @@
 -- The one error object: from what the core or the Lua layer knows to kind, condition, cleaned
 -- message and fixes. Knows no connection and no result; never raises, never waits.
--- How it looks is in error_text.lua, what it advises in fixes.lua and advice.lua.
+-- What the words of libpq and the server tell is in connect_text.lua and message_text.lua, how the
+-- error looks in error_text.lua, what it advises in fixes.lua and advice.lua.
 -- SPDX-License-Identifier: MIT
 local conditions <const> = require "pg.conditions"
 local fixes <const> = require "pg.fixes"
 local advice <const> = require "pg.advice"
 local connect_text <const> = require "pg.connect_text"
 local error_text <const> = require "pg.error_text"
+local message_text <const> = require "pg.message_text"
+local secrets <const> = require "pg.secrets"
 
 ---@class pg.Error
 ---@field kind string one word to branch on; the list is errors.kinds
@@ -24,7 +27,7 @@ local error_text <const> = require "pg.error_text"
 ---@field datatype? string
 ---@field context? string where it happened inside the server, without parameter values
 ---@field parameter? integer number of the parameter, from 1
----@field sql? string the statement, as it was sent
+---@field sql? string the statement, as it was sent but for the passwords in it, which are stars
 ---@field connection? string the connection's saved or given name
 ---@field server? string the server's version
 ---@field user? string
@@ -63,7 +66,7 @@ local numbers <const> = {
 }
 local hidden <const> = {
   "stage", "internal_position", "internal_query", "sslmode", "ssl_in_use", "needs_password",
-  "ceiling", "nearest", "lock_holder",
+  "empty_password", "ceiling", "nearest", "lock_holder",
 }
 
 -- Drops what has the wrong type or is empty, and moves what stays inside to the second table.
@@ -93,151 +96,14 @@ local function sort_fields(e)
   return raw
 end
 
--- The end of a quoted value whose text begins at `from`; quotes inside are doubled.
-local function value_end(text, from)
-  while true do
-    local quote = text:find("'", from, true)
-    if not quote then
-      return #text
-    elseif text:sub(quote + 1, quote + 1) ~= "'" then
-      return quote
-    end
-    from = quote + 2
-  end
-end
-
--- Parameter values do not stay in the context: "unnamed portal parameter $3 = '...'", and with
--- log_parameter_max_length_on_error "... with parameters: $1 = '...', $2 = '...'", in any language.
-local function clean_context(e)
-  -- A server's megabytes are not a place; this much holds any stack of calls.
-  local text, from, count, number = e.context and e.context:sub(1, 65536), 1, 0, nil
-  while text do
-    local blank, open = text:find(" = '", from, true)
-    if not blank then
-      break
-    end
-    local before = text:sub(math.max(from, blank - 200), blank - 1):match("[^=\n,]*$")
-    local close = value_end(text, open + 1)
-    local name = before:match("%$(%d+)") or before:match("(%d+)%D*$")
-    -- A quoted SQL statement may look like it, but does not end its line there.
-    if name and (text:find("^[\n,]", close + 1) or close == #text) then
-      text = text:sub(1, blank - 1) .. text:sub(close + 1)
-      count, number, from = count + 1, name, blank
-    else
-      from = open
-    end
-  end
-  if not text then
-    return
-  end
-  if count == 1 and not text:find("%$%d+, ?%$%d+") then
-    e.parameter = e.parameter or math.tointeger(tonumber(number))
-  end
-  e.context = text
-  e.column = e.column or ("\n" .. text):match("\nCOPY [^,\n]+, %S+ %d+, %S+ ([^:\n]+): ")
-end
-
-local object_types <const> = {
-  ["materialized view"] = "view", ["foreign table"] = "table", relation = "table", table = "table",
-  view = "view", sequence = "sequence", schema = "schema", ["function"] = "function",
-  procedure = "procedure", aggregate = "aggregate", database = "database", language = "language",
-  type = "type", ["foreign server"] = "foreign server", index = "index",
-}
-
--- schema.table, as messages write it; a name with more dots stays whole.
-local function set_relation(e, name)
-  local schema, rel = name:match("^([^.]+)%.([^.]+)$")
-  e.table = e.table or rel or name
-  e.schema = e.schema or schema
-end
-
--- The schema that the SQL names for a table, so that a GRANT hits the right one.
-local function schema_in_sql(sql, rel)
-  for schema, name in sql:sub(1, 10000):gmatch('%f[%w_]([%w_]+)%.([%w_]+)') do
-    if name:lower() == rel then
-      return schema:lower()
-    end
-  end
-end
-
--- What the server says only in words (English ones; other languages keep the words alone).
-local function fields_from_message(e, raw)
-  local text, state = raw.words or e.message, e.sqlstate
-  if #text > 1000 then
-    return
-  end
-  if state == "42501" then
-    local what, name = text:match("^permission denied for ([%l%- ]+) (.+)$")
-    local column, owner = text:match('^permission denied for column "?(.-)"? of relation "?(.-)"?$')
-    local policy = text:match('row%-level security policy .- table "(.+)"$')
-      or text:match('row%-level security policy for table "(.+)"$')
-    if column then
-      raw.object = { type = "column", name = column }
-      e.column, e.table = e.column or column, e.table or owner
-    elseif what and object_types[what] then
-      raw.object = { type = object_types[what], name = name }
-    elseif policy then
-      e.table = e.table or policy
-    else
-      what, name = text:match("^must be owner of ([%l%- ]+) (.+)$")
-      if what then
-        raw.object = { type = what == "relation" and "table" or what, name = name, owner = true }
-      end
-    end
-    local object = raw.object
-    if object and (object.type == "table" or object.type == "view") then
-      set_relation(e, object.name)
-      e.schema = e.schema or e.sql and schema_in_sql(e.sql, e.table)
-      if not object.owner then
-        raw.object = nil -- the seed's own GRANT fits
-      end
-    elseif object and object.type == "schema" then
-      e.schema = e.schema or object.name
-    end
-  elseif state == "42P01" then
-    local name = text:match('^relation "(.+)" does not exist$')
-    if name then
-      set_relation(e, name)
-    end
-  elseif state == "42703" then
-    local column, rel = text:match('^column "(.-)" of relation "(.+)" does not exist$')
-    column = column or text:match('^column "(.+)" does not exist$')
-    if not column then
-      rel, column = text:match("^column ([^.]+)%.([^.]+) does not exist$")
-    end
-    e.column, e.table = e.column or column, e.table or rel
-  elseif state == "42P18" or state == "42P02" then
-    e.parameter = e.parameter or math.tointeger(tonumber(text:match("%$(%d+)")))
-  end
-end
-
--- 08P01 with two numbers: the count of parameters is wrong. Said in our words.
-local function parameter_count(e, raw)
-  local text = (e.message or ""):sub(1, 500):gsub('".-"', "")
-  local given, needed = text:match(
-    "^bind message supplies (%d+) parameters?, but .- requires (%d+)$")
-  if not given then
-    return text:find("%d+%D+%d+") and "invalid_parameter" or nil
-  end
-  raw.given, raw.needed = tonumber(given), tonumber(needed)
-  e.message = ("the statement has %s parameter%s, but %s %s given"):format(
-    needed == "0" and "no" or needed, needed == "1" and "" or "s",
-    given == "0" and "none" or given, (given == "1" or given == "0") and "was" or "were")
-  return "invalid_parameter"
-end
-
 -- The kind from an SQLSTATE that came with a statement.
 local function kind_of_state(e, raw)
   local state, text = e.sqlstate, e.message or ""
-  if state == "08P01" and raw.stage ~= "connect" then
-    local kind = parameter_count(e, raw)
-    if kind then
-      return kind
-    end
-  end
-  if raw.stage == "statement" and state == "3D000" then
+  if state == "08P01" and raw.stage ~= "connect" and message_text.parameter_count(e, raw) then
+    return "invalid_parameter"
+  elseif raw.stage == "statement" and state == "3D000" then
     return "query_failed" -- ALTER DATABASE and the like; the session itself is fine
-  elseif state == "57014" and text:find("statement timeout", 1, true) then
+  elseif state == "57014" and message_text.tells_timeout(text) then
     return "query_timeout"
   end
   return connect_text.kind_of_server_text(text, state, raw)
@@ -267,26 +133,34 @@ local function decide_kind(e, raw)
   return "query_failed"
 end
 
-local stands <const> = "; it had finished before it could be cancelled: its changes stand"
-local unknown <const> = "; the connection was closed, so whether it took effect is unknown"
+-- What became of a statement that a limit ended, in a few words.
+local function fate(e)
+  local reads = e.sql and message_text.only_reads(e.sql)
+  if e.completed == nil then
+    return reads and "; the connection was closed"
+      or "; the connection was closed, so whether it took effect is unknown"
+  elseif e.completed == false then
+    return e.kind == "result_too_large" and "; the statement was cancelled" or "; it was cancelled"
+  elseif reads then
+    return "; the statement ran to its end, and its rows were dropped"
+  end
+  return "; the statement ran to its end before it could be cancelled, so its changes stand"
+end
 
 -- The driver's own words where there are no others, and what became of the statement.
 local function complete_message(e, raw)
   local entry = fixes.by_name[e.kind]
   local limited = e.kind == "query_timeout" or e.kind == "result_too_large"
-  if limited and e.limit and e.sqlstate == "57014" then
-    -- The server's "canceling statement due to user request" would blame the user.
-    e.message = nil
-  end
-  if not e.message then
+  local told = e.message
+  local timed_out = e.kind == "connect_timeout" and e.limit ~= nil
+  if limited and e.limit and not e.sqlstate or timed_out or not told then
     e.message = fixes.fill(entry and entry.message or "an error without a message",
       advice.facts(e, raw))
-    if limited and e.completed ~= true then
-      e.message = e.message .. (e.completed == false and "; it was cancelled" or unknown)
-    end
   end
-  if e.completed == true and not e.message:find("changes stand", 1, true) then
-    e.message = e.message .. stands
+  if limited and e.message ~= told or e.completed == true then
+    e.message = e.message .. fate(e)
+  elseif timed_out and told then
+    e.message = e.message .. "\n" .. told -- what the other hosts said
   end
 end
 
@@ -301,6 +175,8 @@ local function retryable(e, raw)
   elseif e.kind == "server_unavailable" then
     -- 57P01 and 57P02 in a session may come after the commit and before its answer.
     return raw.stage == "connect" or e.sqlstate == "57P03"
+  elseif raw.stage == "statement" and e.sql and message_text.may_commit(e.sql) then
+    return false -- a part of it may be stored
   elseif e.kind == "query_timeout" or e.kind == "cancelled" then
     return e.completed == false
   end
@@ -316,18 +192,26 @@ local function complete(e)
   if raw.stage == "connect" and e.message then
     connect_text.clean(e, raw)
   end
-  clean_context(e)
+  message_text.clean_context(e)
+  if e.message and not e.sqlstate then
+    -- libpq's text ends with a newline, and with what it says to being asked again
+    e.message = e.message:gsub("%s+$", ""):gsub("%s+invalid socket$", "")
+  end
   if e.sqlstate then
     e.condition = conditions[e.sqlstate] or conditions[e.sqlstate:sub(1, 2) .. "000"]
   end
   if e.message then
-    fields_from_message(e, raw)
+    message_text.read(e, raw)
   end
   e.kind = decide_kind(e, raw)
+  if e.sqlstate == "57014" and raw.stage == "statement" and e.completed == nil then
+    e.completed = false -- the server itself says so
+  end
   complete_message(e, raw)
   if type(e.retryable) ~= "boolean" then
     e.retryable = retryable(e, raw)
   end
+  secrets.scrub(e, raw)
   e.fixes = advice.fixes(e, raw)
 end
 
@@ -368,7 +252,7 @@ function M.new(fields)
   if not pcall(complete, e) then -- a fault of ours must not hide the error
     e.kind = type(e.kind) == "string" and e.kind or "query_failed"
     e.message = type(e.message) == "string" and e.message or "an error without a message"
-    e.fixes, e.retryable = {}, false
+    e.fixes, e.retryable, e.sql = {}, false, nil
   end
   return setmetatable(e, meta)
 end

@@ -1,6 +1,7 @@
 -- The kinds of error and what to try for each, as data: errors.lua fills them in, doc/errors.md and
 -- the README are made from them. Knows nothing of connections, results or how errors are shown.
 -- In a text {name|default} is a fact of the error, or the default; {=name} is one of `texts`.
+-- Only methods that exist are named, and SQL stands at the end of its text, ready to be copied.
 -- SPDX-License-Identifier: MIT
 
 ---@class pg.Kind
@@ -16,17 +17,21 @@ local M = {}
 -- A host may replace these: `require("pg.errors").texts.allow_list = "..."`.
 M.texts = {
   allow_list = "Verify that the server's IP allow-list includes this machine.",
-  ceiling_timeout = "This is the host's ceiling: ask the host for more (pg.limits).",
-  ceiling_result = "This is the host's ceiling: ask the host for more (pg.limits).",
+  ceiling_timeout = "The host allows no more (pg.limits). Ask the host for a higher ceiling.",
+  ceiling_result = "The host allows no more (pg.limits). Ask the host for a higher ceiling.",
 }
+
+-- For statements that have no place for a parameter.
+M.no_parameters = "DDL, DO and SET take no parameters. pg.identifier and pg.literal quote names "
+  .. "and values for DDL. For SET: SELECT set_config('name', $1, false)"
 
 local sign_in <const> = {
   "Verify that the user name is correct{user_is|}.",
-  "Verify that the password is correct, in the options, PGPASSWORD or the password file.",
-  "Check that the role has login permission: ALTER ROLE {role|app_user} LOGIN;",
+  "Verify that the password is correct: in the options, PGPASSWORD or the password file.",
+  "Check that the role has login permission: ALTER ROLE {role|app_user} LOGIN",
   "Verify that the database name is correct{database_is|}.",
   "Check that the role is not locked: SELECT rolcanlogin, rolvaliduntil, rolconnlimit "
-    .. "FROM pg_roles WHERE rolname = {role_text|'app_user'};",
+    .. "FROM pg_roles WHERE rolname = {role_text|'app_user'}",
 }
 
 ---@type pg.Kind[]
@@ -49,15 +54,15 @@ M.kinds = {
     kind = "connect_timeout",
     sqlstates = {},
     when = "No connection within connect_timeout, which covers every host, TCP, TLS and sign-in.",
-    message = "no connection within the connect_timeout{limit_is|}",
-    example = "no connection within the connect_timeout of 10 s",
+    message = "no connection within the connect_timeout{limit_is|}{place|}",
+    example = 'no connection within the connect_timeout of 10 s: host "10.0.0.1", port 5432',
     fixes = {
-      "Verify that host and port are correct{place|}: silence usually means a wrong address "
-        .. "or a firewall that drops packets.",
+      "Verify that host and port are correct{place|}. Silence usually means a wrong address, or "
+        .. "a firewall that drops packets.",
       "Check that the database server is running and not overloaded.",
       "Check that the firewall rules allow the connection.",
       "{=allow_list}",
-      "Raise connect_timeout if the server is merely slow to answer.",
+      "Raise connect_timeout if the server is just slow to answer.",
     },
   },
   {
@@ -78,11 +83,11 @@ M.kinds = {
     example = 'no pg_hba.conf entry for host "127.0.0.1", user "app_user", database "myapp", '
       .. "no encryption",
     fixes = {
-      'Change the SSL mode: sslmode = "require" (or "verify-full", which also proves which '
-        .. "server it is).",
-      "Update the connection's settings wherever they are kept: the saved connection, the URI, "
+      'Change the SSL mode to sslmode = "require", or to "verify-full", which also proves that '
+        .. "it is the right server.",
+      "Update the connection settings wherever they are kept: the saved connection, the URI, "
         .. "the service file or PGSSLMODE.",
-      "Test the connection again with pg.test{ ... }.{after_ssl|}",
+      "Test the connection again with pg.test{ ... }.",
     },
   },
   {
@@ -94,12 +99,12 @@ M.kinds = {
       .. "SSL error: certificate verify failed",
     fixes = {
       "Check that sslrootcert names a readable file with the CA that signed the server's "
-        .. 'certificate ("system", from libpq 16, takes the CAs of the operating system).',
-      "Use as host the name that stands in the server's certificate.",
-      "Check that the certificates have not expired or been revoked, and that this machine's "
-        .. "clock is right.",
-      "Check the client's certificate: sslcert and sslkey belong together, and the key is "
-        .. "readable by its owner only (chmod 600).",
+        .. 'certificate. From libpq 16 on, "system" takes the CAs of the operating system.',
+      "As host, use the name that stands in the server's certificate.",
+      "Check that no certificate has expired or been revoked, and that this machine's clock "
+        .. "is right.",
+      "Check the client's certificate: sslcert and sslkey must belong together, and only "
+        .. "their owner may read the key (chmod 600).",
     },
   },
   {
@@ -109,10 +114,10 @@ M.kinds = {
     message = "the server takes no more connections",
     example = "sorry, too many clients already",
     fixes = {
-      "Check the current connections: SELECT count(*) FROM pg_stat_activity;",
-      "Close connections that are not used (db:close(), or local db <close> = ...).",
+      "Check the current connections: SELECT count(*) FROM pg_stat_activity",
+      "Close connections that nobody uses: db:close(), or local db <close> = assert(...).",
       "Increase max_connections (the database administrator does this).",
-      "Reuse connections: share one, or use pg.pool.",
+      "Reuse connections: run many queries on one, instead of connecting for each.",
     },
   },
   {
@@ -122,9 +127,9 @@ M.kinds = {
     message = "no connection of the pool became free{elapsed_is|}",
     example = "no connection of the pool became free after 5 s",
     fixes = {
-      "Give connections back sooner: keep slow work out of pool:use.",
-      "Make the pool larger (size), as far as the server's max_connections allows.",
-      "Look for a connection that is never given back: one that is kept outside pool:use.",
+      "Give connections back sooner: do no slow work while you hold one.",
+      "Make the pool larger, as far as the server's max_connections allows.",
+      "Look for a connection that is never given back.",
       "Wait longer: raise the pool's timeout.",
     },
   },
@@ -136,9 +141,9 @@ M.kinds = {
     example = "permission denied for table users",
     fixes = {
       "Grant the permissions: GRANT SELECT, INSERT, UPDATE, DELETE ON {relation|table_name} "
-        .. "TO {role|app_user};",
+        .. "TO {role|app_user}",
       "Verify the permissions: SELECT * FROM information_schema.table_privileges "
-        .. "WHERE grantee = {role_text|'app_user'};",
+        .. "WHERE grantee = {role_text|'app_user'}",
     },
   },
   {
@@ -148,10 +153,10 @@ M.kinds = {
     message = "this transaction may only read",
     example = "cannot execute INSERT in a read-only transaction",
     fixes = {
-      "Connect without readonly = true, or run this outside the readonly transaction.",
-      'If the server is a standby: connect to the primary (target_session_attrs = "read-write" '
-        .. "with all hosts in the list).",
-      "Check the default of the role and the database: SHOW default_transaction_read_only;",
+      "Connect without readonly = true, or run this outside the read-only transaction.",
+      'If the server is a standby, connect to the primary: give all hosts, and '
+        .. 'target_session_attrs = "read-write".',
+      "Check the default of the role and the database: SHOW default_transaction_read_only",
     },
   },
   {
@@ -163,7 +168,8 @@ M.kinds = {
     fixes = {
       "Test the query in a database client first, for example psql.",
       "Check for typos{near|}.",
-      "Verify the table and column names; a reserved word or a capital needs double quotes.",
+      "Verify the table and column names. Reserved words and names with capitals need double "
+        .. "quotes.",
       'Use parameters for values: db:query("... WHERE email = $1", email).',
       "Check that this version of PostgreSQL knows the syntax{server_is|}.",
     },
@@ -175,10 +181,11 @@ M.kinds = {
     message = "the table does not exist",
     example = 'relation "userz" does not exist',
     fixes = {
-      "Check the table's name{relation_is|}; db:tables() lists what there is.",
-      "Check the case: quoted names, and those given to insert, upsert and the like, keep it "
+      "Check the table's name{relation_is|}. To list the tables: SELECT table_schema, table_name "
+        .. "FROM information_schema.tables",
+      "Check the case: names in double quotes, and names given to db:insert, keep theirs "
         .. '("Users" is not users).',
-      "Name the schema (schema.table), or look at SHOW search_path;",
+      "Name the schema (schema.table), or look at the search_path: SHOW search_path",
       "Check that this is the right database{database_is|}.",
     },
   },
@@ -189,10 +196,10 @@ M.kinds = {
     message = "the column does not exist",
     example = 'column "emial" does not exist',
     fixes = {
-      "Check the column's name{column_is|}; db:describe({table_text|\"table_name\"}) lists "
-        .. "the columns.",
-      'Check the case: a quoted name keeps it ("userId" is not userid).',
-      "Pass values as parameters ($1): text in double quotes is a column's name.",
+      "Check the column's name{column_is|}. To list the columns: SELECT column_name "
+        .. "FROM information_schema.columns WHERE table_name = {table_text|'table_name'}",
+      'Check the case: a name in double quotes keeps it ("userId" is not userid).',
+      "Pass values as parameters ($1). Text in double quotes is a name, not a value.",
     },
   },
   {
@@ -202,9 +209,9 @@ M.kinds = {
     message = "the function does not exist for these types",
     example = "function foo(integer) does not exist",
     fixes = {
-      "Add a cast where a type differs, for example $1::int or column::text.",
-      "Check the function's name, the number of its arguments and its schema (search_path).",
-      "If it belongs to an extension: CREATE EXTENSION name;",
+      "Add a cast where a type differs, for example $1::int or name::text.",
+      "Check the function's name, the number of its arguments, and its schema (search_path).",
+      "If it belongs to an extension, install that: CREATE EXTENSION name",
     },
   },
   {
@@ -215,8 +222,7 @@ M.kinds = {
     example = "there is no parameter $1",
     fixes = {
       "Pass a value for {parameter_name|each parameter}: db:query(sql, value1, value2, ...).",
-      "DDL, DO and SET take no parameters: use set_config($1, $2, false) for SET, "
-        .. "format('%I %L', ...) with EXECUTE inside DO.",
+      M.no_parameters,
     },
   },
   {
@@ -226,10 +232,10 @@ M.kinds = {
     message = "a value does not fit its type",
     example = 'invalid input syntax for type inet: "nope"',
     fixes = {
-      "Check the value of {value_place|each parameter}: it does not fit the type.",
-      "Pass nil or pg.null for a missing value, not an empty string.",
-      "Validate the data before it is stored; db:describe({table_text|\"table_name\"}) shows "
-        .. "the types.",
+      "Check the value of {value_place|each parameter}. It does not fit the type.",
+      "For a missing value pass nil or pg.null, not an empty string.",
+      "Check the data before it is stored. To see the types: SELECT column_name, data_type "
+        .. "FROM information_schema.columns WHERE table_name = {table_text|'table_name'}",
     },
   },
   {
@@ -240,8 +246,8 @@ M.kinds = {
     message = "the row breaks a rule of the table",
     example = 'duplicate key value violates unique constraint "users_pkey"',
     fixes = {
-      "Look at err.constraint and err.detail: they name the rule and the key.",
-      "Check the data before it is stored; db:upsert inserts or updates.",
+      "Look at err.constraint and err.detail. They name the rule and the key.",
+      "Check the data before it is stored.",
     },
   },
   {
@@ -251,12 +257,12 @@ M.kinds = {
     message = "the statement did not finish within its timeout{limit_is|}{elapsed_in|}",
     example = "the statement did not finish within its timeout of 60 s; it was cancelled",
     fixes = {
-      "Optimize the query: db:explain(sql) shows where the time goes; add indexes for the columns "
-        .. "in WHERE and JOIN.",
-      "Reduce the size of the result: add LIMIT, select only the columns that are needed.",
-      "Check for table locks: SELECT pid, pg_blocking_pids(pid), query FROM pg_stat_activity "
-        .. "WHERE wait_event_type = 'Lock';{holder|}",
-      "Increase the timeout setting{timeout_now|}: timeout = seconds in the options.",
+      'Optimize the query: db:query("EXPLAIN " .. sql, ...) shows its plan. Add indexes for the '
+        .. "columns in WHERE and JOIN.",
+      "Reduce the size of the result: add LIMIT, and select only the columns that are needed.",
+      "Check for table locks{holder|}: SELECT pid, pg_blocking_pids(pid), query "
+        .. "FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
+      "Increase the timeout setting{timeout_now|}: timeout in the options, in seconds.",
       "Run it during off-peak hours.",
     },
   },
@@ -267,9 +273,10 @@ M.kinds = {
     message = "the statement was cancelled",
     example = "canceling statement due to user request",
     fixes = {
-      "Find out who cancelled it: db:cancel() in this program, or pg_cancel_backend by another.",
-      "On a standby a conflict with recovery cancels queries: run it on the primary, or run "
-        .. "it again.",
+      "Find out who cancelled it: db:cancel() or Ctrl-C in this program, or pg_cancel_backend in "
+        .. "another.",
+      "On a standby, recovery cancels queries that are in its way. Run it again, or on the "
+        .. "primary.",
     },
   },
   {
@@ -279,11 +286,12 @@ M.kinds = {
     message = "the lock could not be had in time",
     example = "canceling statement due to lock timeout",
     fixes = {
-      "See who holds the lock: SELECT pid, state, xact_start, query FROM pg_stat_activity "
-        .. "WHERE pid IN (SELECT unnest(pg_blocking_pids(pid)) FROM pg_stat_activity);{holder|}",
-      "Run it again: nothing was changed.",
-      "Keep transactions short, and end those that are idle in a transaction.",
-      "Raise lock_timeout, or use SKIP LOCKED if other rows will do.",
+      "See who holds the lock{holder|}: SELECT pid, state, mode, query FROM pg_locks "
+        .. "JOIN pg_stat_activity USING (pid) WHERE granted AND relation = "
+        .. "{relation_text|'table_name'}::regclass",
+      "Run it again. It changed nothing.",
+      "Keep transactions short, and end sessions that are idle in a transaction.",
+      "Raise lock_timeout, or use SKIP LOCKED if other rows will do as well.",
     },
   },
   {
@@ -294,9 +302,9 @@ M.kinds = {
     example = "the result is larger than the limit of 10 MiB; the statement was cancelled",
     fixes = {
       "Add LIMIT, or select only the columns and rows that are needed.",
-      "Read it piece by piece: for row in db:each(sql) do ... end keeps memory flat.",
-      "Raise the limit{result_now|}: max_result = bytes in the options.",
-      "Write large data to a file or another database with db:copy_out or db:copy_to.",
+      "Read it in parts: WHERE id > $1 ORDER BY id LIMIT 1000, each time with the last id so far.",
+      "Raise the limit{result_now|}: max_result in the options, in bytes.",
+      "Let the server sum up: count, sum and GROUP BY return less than the rows themselves.",
     },
   },
   {
@@ -306,8 +314,8 @@ M.kinds = {
     message = "a transaction at the same time got in the way",
     example = "could not serialize access due to concurrent update",
     fixes = {
-      "Run the whole transaction again: db:transaction(f, { retries = 3 }) does it.",
-      "Keep transactions short and let them touch few rows.",
+      "Run the whole transaction again, from BEGIN.",
+      "Keep transactions short, and let them touch few rows.",
     },
   },
   {
@@ -317,7 +325,7 @@ M.kinds = {
     message = "transactions waited for each other",
     example = "deadlock detected",
     fixes = {
-      "Run the whole transaction again: db:transaction(f, { retries = 3 }) does it.",
+      "Run the whole transaction again, from BEGIN.",
       "Let all programs change rows and tables in the same order.",
     },
   },
@@ -328,8 +336,8 @@ M.kinds = {
     message = "the connection was lost during COMMIT: the changes may or may not be stored",
     example = "the connection was lost during COMMIT: the changes may or may not be stored",
     fixes = {
-      "Look in the database whether the changes are there before running it again.",
-      "Make it safe to repeat: a unique key of your own and db:upsert.",
+      "Look in the database whether the changes are there before you run it again.",
+      "Make it safe to repeat: a unique key of your own, and INSERT ... ON CONFLICT DO NOTHING.",
     },
   },
   {
@@ -339,8 +347,10 @@ M.kinds = {
     message = "an earlier statement of this transaction failed",
     example = "current transaction is aborted, commands ignored until end of transaction block",
     fixes = {
-      "Look at the first error{cause_is|}: it is the cause, and everything is rolled back.",
-      "If the earlier statement may fail, put it in a tx:transaction(f) of its own (a savepoint).",
+      "Look at the first error{cause_is|}. It is the cause.",
+      "End the transaction with ROLLBACK. Nothing of it is stored.",
+      "If a statement may fail, run SAVEPOINT a before it, and ROLLBACK TO SAVEPOINT a after the "
+        .. "failure.",
     },
   },
   {
@@ -351,7 +361,7 @@ M.kinds = {
     message = "a parameter cannot be bound",
     example = "the statement has 2 parameters, but 1 was given",
     fixes = {
-      "Pass one value for each parameter, in order; nil or pg.null for NULL.",
+      "Pass one value for each parameter, in order. nil and pg.null are NULL.",
       "Say the type where the SQL leaves it open: a cast, {parameter_name|$1}::text, "
         .. 'or pg.typed(value, "text").',
       "Turn what is not plain data into strings, numbers, booleans or tables first.",
@@ -362,10 +372,11 @@ M.kinds = {
     sqlstates = {},
     when = "A statement of another action: db:update takes UPDATE, db:delete takes DELETE.",
     message = "the statement does not belong to this action",
-    example = "update takes a statement that begins with UPDATE, MERGE or WITH, not DELETE",
+    example = "update takes a statement that begins with UPDATE, MERGE or WITH; this one begins "
+      .. "with delete",
     fixes = {
-      "Use the action that fits the statement: query, update or delete.",
-      "db:query and db:execute take any statement.",
+      "Use the action that fits the statement: {action|db:query, db:update or db:delete}.",
+      "Otherwise use db:query or db:execute, which take any statement.",
     },
   },
   {
@@ -375,9 +386,10 @@ M.kinds = {
     message = "the connection to the server was lost",
     example = "server closed the connection unexpectedly",
     fixes = {
-      "Check whether the statement took effect before running it again.",
-      "Connect anew: db:reset(), pg.connect, or use pg.pool.",
-      "Look into the server's log: an administrator, a crash or a time limit may have ended it.",
+      "Check whether the statement took effect before you run it again.",
+      "Connect anew: db:reset() or pg.connect.",
+      "Look into the server's log. An administrator, a crash or a time limit may have ended the "
+        .. "connection.",
       "If it happens to idle connections, a firewall may drop them: keepalives_idle = 60.",
     },
   },
@@ -388,7 +400,7 @@ M.kinds = {
     message = "the server is not available now",
     example = "the database system is starting up",
     fixes = {
-      "Wait some seconds, then connect again.",
+      "Wait a few seconds, then connect again.",
       "If it lasts, look into the server's log or ask its administrator.",
     },
   },

@@ -34,6 +34,9 @@ end
 local function where_clause(action, given, values, level)
   local where = given.where
   if where ~= nil then need_table(where, "where", level + 1) end
+  if given.all ~= nil and type(given.all) ~= "boolean" then
+    error("all must be true or false, not a " .. type(given.all), level + 1)
+  end
   if where ~= nil and next(where) ~= nil then
     return " WHERE " .. sql.where(where, values, level + 1)
   end
@@ -62,8 +65,8 @@ function builders.update(given, level)
   local name = sql.table_name(given.table, level + 1)
   local where, _, err = where_clause("update", given, values, level + 1)
   if not where then return nil, err end
-  return finish({}, "UPDATE " .. name .. " SET " .. table.concat(terms, ", ") .. where, given,
-    values, level + 1)
+  local text = "UPDATE " .. name .. " SET " .. table.concat(terms, ", ") .. where
+  return (finish({}, text, given, values, level + 1)) -- no tail call: levels count frames
 end
 
 function builders.delete(given, level)
@@ -72,7 +75,7 @@ function builders.delete(given, level)
   local name = sql.table_name(given.table, level + 1)
   local where, _, err = where_clause("delete", given, values, level + 1)
   if not where then return nil, err end
-  return finish({}, "DELETE FROM " .. name .. where, given, values, level + 1)
+  return (finish({}, "DELETE FROM " .. name .. where, given, values, level + 1))
 end
 
 --- What pg.core calls for { table =, ... }: the call with SQL in it, or nil and
@@ -156,6 +159,24 @@ local function explain(db, err, quoted, columns, names)
   return nil, err
 end
 
+--- The handle with the call's own settings, for the catalogue's questions too.
+local function handle_for(db, given)
+  local settings = {}
+  for _, name in ipairs(CALL) do settings[name] = given[name] end
+  return next(settings) == nil and db or db:with(settings)
+end
+
+--- Runs INSERT's text so that it returns the key and what was asked for.
+local function send(db, text, values, key, returning, level)
+  local list = wanted(key, returning, level + 1)
+  return db:execute { query = list and text .. " RETURNING " .. list or text,
+    parameters = values, rows = "object" }
+end
+
+-- What the server says when the key that was known is not the key any more, or
+-- may not be read any more.
+local STALE_KEY = { ["42703"] = true, ["42501"] = true }
+
 --- Inserts one row: db:insert("users", { name = "John" }), or a form:
 --- db:insert{ table = "users", columns = {...}, returning = {"id"} }.
 ---@param db pg.Connection
@@ -166,6 +187,9 @@ end
 ---@return pg.Error?
 function forms.insert(db, target, columns, given)
   if type(target) == "table" and getmetatable(target) == nil then
+    if columns ~= nil or given ~= nil then
+      error("one table takes all: values belong in its `columns`", 2)
+    end
     given = target
     options.check(given, INSERT, 2)
     target, columns = given.table, given.columns
@@ -177,13 +201,17 @@ function forms.insert(db, target, columns, given)
   need_table(columns, "columns", 2)
   local quoted = sql.table_name(target, 2)
   local text, values, names = insert_statement(quoted, columns, 2)
+  db = handle_for(db, given)
   local key, err = catalog.primary_key(db, quoted)
   if key == nil then return nil, err end
-  local list = wanted(key, given.returning, 2)
-  local call = finish({}, list and text .. " RETURNING " .. list or text, {}, values, 2)
-  for _, name in ipairs(CALL) do call[name] = given[name] end
-  call.rows = "object"
-  local result, failure = db:execute(call)
+  local result, failure = send(db, text, values, key, given.returning, 2)
+  if not result and STALE_KEY[failure.sqlstate] then
+    local changed = catalog.changed_key(db, quoted, key)
+    if changed ~= nil then
+      key = changed
+      result, failure = send(db, text, values, key, given.returning, 2)
+    end
+  end
   if not result then return explain(db, failure, quoted, columns, names) end
   return shape(result, key, given.returning)
 end

@@ -50,13 +50,18 @@ function methods:ping()
   return core.now() - started
 end
 
+-- For functions that call it in their last statement: level 2 is their caller.
+local function open(given, level)
+  if type(given) == "string" and options.is_name(given) then return core.open(given) end
+  return core.open(options.specification(given, level))
+end
+
 --- Opens a connection.
 ---@param given? pg.Options|string options, a URI, a conninfo string, or a saved name
 ---@return pg.Connection|nil
 ---@return pg.Error?
 function pg.connect(given)
-  if type(given) == "string" and options.is_name(given) then return core.open(given) end
-  return core.open(options.specification(given, 2))
+  return open(given, 2)
 end
 
 --- Saves a connection under a name, for scripts that need not know the rest.
@@ -65,6 +70,8 @@ end
 function pg.save(name, given)
   if type(name) ~= "string" or name == "" then
     error("a saved connection needs a name", 2)
+  elseif name:find("\0", 1, true) then
+    error("the name of a saved connection holds a NUL byte", 2)
   elseif not options.is_name(name) then
     error(("'%s' reads as a URI or a conninfo string; a saved name must not"):format(name), 2)
   end
@@ -87,7 +94,7 @@ end
 ---@return pg.Test|nil
 ---@return pg.Error?
 function pg.test(given)
-  local db <close>, err = pg.connect(given)
+  local db <close>, err = open(given, 3)
   if not db then return nil, err end
   local started = core.now()
   local answer, failure = db:query

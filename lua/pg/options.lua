@@ -13,6 +13,7 @@ local SSL_MODES = { disable = true, allow = true, prefer = true, require = true,
 -- Settings that pg.core takes at three scopes: connect, db:with{}, call.
 local SETTINGS = { "timeout", "max_result", "rows", "null", "numeric", "json" }
 local OWN = { "name", "database", "username", "password", "connect_timeout", "wait", "readonly" }
+local NAMES = table.move(OWN, 1, #OWN, #SETTINGS + 1, { table.unpack(SETTINGS) })
 local ACTION = { "query", "parameters" }
 
 -- What the core may ask about, by the place of the unknown key.
@@ -49,6 +50,7 @@ function options.nearest(name, names)
   local lower = name:lower()
   for _, known in ipairs(names) do
     local edits = distance(lower, known:lower())
+    if #name > 3 and known:sub(1, #name):lower() == lower then edits = math.min(edits, 1) end
     if edits < least or edits == least and best and known < best then
       best, least = known, edits
     end
@@ -62,13 +64,17 @@ local function did_you_mean(name, names)
   return ""
 end
 
+local ANY_URI <const> = "^%s*%a[%w+.-]*://"
+local NOT_OURS <const> = "not a URI of PostgreSQL: it must begin with postgresql:// or postgres://"
+
 --- The message for an unknown key; called by the core as well.
 ---@param key any
 ---@param where string
 ---@return string
 function options.unknown(key, where)
-  if where == "saved" and key:find("://", 1, true) then -- not repeated: it may hold a password
-    return "not a URI of PostgreSQL: it must begin with postgresql:// or postgres://"
+  if where == "saved" and (key:find(ANY_URI) or key:find("%S:%S+@")) then
+    -- not repeated: it may hold a password
+    return NOT_OURS
   elseif where == "saved" then
     return ("no saved connection '%s'%s; the host saves one with pg.save(name, options). A URI "
       .. "begins with postgresql://, a conninfo string holds '='")
@@ -105,6 +111,15 @@ local function known_keywords()
   return keyword_names
 end
 
+--- The names that a message may offer, after those of `first`.
+local function offered(first)
+  local names = { table.unpack(first) }
+  for name in pairs(known_keywords()) do
+    if name ~= "replication" then names[#names + 1] = name end
+  end
+  return names
+end
+
 local function fail(text, ...)
   error({ text:format(...) }, 0) -- a message in a table: caught below
 end
@@ -120,7 +135,11 @@ local function text_of(name, value)
   if kind == "boolean" and FLAGS[name] then return value and "1" or "0" end
   if kind == "table" and LISTS[name] then
     local list = {}
-    for i, item in ipairs(value) do list[i] = text_of(name, item) end
+    for i, item in ipairs(value) do
+      if type(item) == "table" then fail("%s must be a list of strings", name) end
+      list[i] = text_of(name, item)
+    end
+    if #list == 0 then fail("%s is an empty list", name) end
     return table.concat(list, ",")
   end
   if kind == "number" then fail("%s cannot be %s", name, value) end
@@ -142,7 +161,8 @@ local function check_port(ports)
   for port in ports:gmatch "[^,]+" do
     local number = port:match "^%d+$" and tonumber(port)
     if not number or number < 1 or number > 65535 then
-      fail("port must be a number from 1 to 65535, not '%s'", port)
+      -- Of an URI it may be a piece of the password: only a number is shown.
+      fail("port must be a number from 1 to 65535%s", number and ", not " .. port or "")
     end
   end
 end
@@ -216,7 +236,8 @@ local OWN_TAKERS = {
   end,
   connect_timeout = take_connect_timeout,
   wait = function(spec, value)
-    if type(value) ~= "function" then
+    local meta = type(value) == "table" and getmetatable(value)
+    if type(value) ~= "function" and not (type(meta) == "table" and meta.__call) then
       fail("wait must be a function (fd, mode, seconds), not a %s", type(value))
     end
     spec.wait = value
@@ -226,12 +247,6 @@ local OWN_TAKERS = {
     spec.readonly = value
   end,
 }
-
-local function all_names(keywords)
-  local names = table.move(OWN, 1, #OWN, #SETTINGS + 1, { table.unpack(SETTINGS) })
-  for name in pairs(keywords) do names[#names + 1] = name end
-  return names
-end
 
 local function take_table(given, spec)
   local keywords = known_keywords()
@@ -245,7 +260,7 @@ local function take_table(given, spec)
       put(spec.keywords, name, value)
     elseif not is_setting[name] then
       if type(key) ~= "string" then fail("%s", options.unknown(key)) end
-      fail("unknown option '%s'%s", key, did_you_mean(key, all_names(keywords)))
+      fail("unknown option '%s'%s", key, did_you_mean(key, offered(NAMES)))
     end
   end
   take_settings(given, spec)
@@ -255,13 +270,13 @@ end
 --- it, which may be a piece of a password, but with the keyword that was meant.
 local function complaint(message)
   local word = message:match 'connection option "([^"]*)"' or message:match 'parameter: "([^"]*)"'
-  local names = {}
-  for name in pairs(known_keywords()) do names[#names + 1] = name end
-  return errors.hide_quoted(message):gsub("%s+$", "") .. (word and did_you_mean(word, names) or "")
+  return errors.hide_quoted(message):gsub("%s+$", "")
+    .. (word and did_you_mean(word, offered {}) or "")
 end
 
 local function take_string(text, spec)
   if text:find("\0", 1, true) then fail "the connection string holds a NUL byte" end
+  if text:find(ANY_URI) and options.is_name((text:gsub("=", ""))) then fail(NOT_OURS) end
   local parsed, message = core.parse_conninfo(text)
   if not parsed then fail("%s", complaint(message)) end
   for name, value in pairs(parsed) do

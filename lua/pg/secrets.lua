@@ -1,6 +1,8 @@
 -- Finds and hides secrets in SQL and in texts about it: the literals after PASSWORD and its like,
 -- connection strings inside literals, values in messages. Pure text work.
 -- SPDX-License-Identifier: MIT
+local wording <const> = require "pg.wording"
+
 local M = {}
 
 local stars <const> = "***"
@@ -94,13 +96,19 @@ end
 
 local suspects <const> = { "pass", "secret", "token", "key", "pwd", "://" }
 
-local function ranges_of(sql)
-  local low, ranges = sql:lower(), {}
-  local suspicious = false
+local function suspicious(text)
+  local low = text:lower()
   for _, word in ipairs(suspects) do
-    suspicious = suspicious or low:find(word, 1, true) ~= nil
+    if low:find(word, 1, true) then
+      return true
+    end
   end
-  if not suspicious then
+  return false
+end
+
+local function ranges_of(sql)
+  local ranges = {}
+  if not suspicious(sql) then
     return ranges
   end
   literals(sql, function(first, last, before)
@@ -111,10 +119,14 @@ local function ranges_of(sql)
     else
       local text = sql:sub(first, last)
       inside(text, first, ranges)
-      -- DO $$ ... PASSWORD 'x' ... $$: one level deeper.
+      -- DO $$ ... PASSWORD 'x' ... $$ and 'ALTER ROLE x PASSWORD ''x''': one level deeper.
       if text:find("'", 1, true) then
-        for _, r in ipairs(ranges_of(text)) do
-          ranges[#ranges + 1] = { first + r[1] - 1, first + r[2] - 1 }
+        for _, r in ipairs(ranges_of((text:gsub("''", " '")))) do
+          local stop = first + r[2] - 1
+          if sql:find("^''", stop) then -- the first half of the quote that ends it
+            stop = stop - 1
+          end
+          ranges[#ranges + 1] = { first + r[1] - 1, stop }
         end
       end
     end
@@ -188,8 +200,44 @@ function M.hide(text, known)
   for _, secret in ipairs(known) do
     text = replace(text, secret)
   end
-  -- And those of a statement that a context or a message quotes, as "...", itself.
-  return (M.mask(text, nil, ranges_of((text:gsub('"', " ")))))
+  if not suspicious(text) then
+    return text
+  end
+  -- "Key (token)=(x) already exists."
+  text = text:gsub("(%([^()]*%)=%()[^\n]*%)", function(names)
+    local low = names:lower()
+    for _, word in ipairs(words) do
+      if low:find(word) then
+        return names .. stars .. ")"
+      end
+    end
+  end)
+  -- And those of a statement that a context or a message quotes, as "...", itself. What follows
+  -- "the password's" is no literal.
+  local plain = text:gsub('"', " "):gsub("(%a)'(s%f[%W])", "%1 %2")
+  return (M.mask(text, nil, ranges_of(plain)))
+end
+
+local function scrub_sql(sql, position)
+  if not sql or not suspicious(sql) then
+    return sql, position
+  end
+  local masked, at = M.mask(sql, wording.byte_of(sql, position or 1))
+  return masked, position and wording.character_of(masked, at)
+end
+
+local shown <const> = { "message", "detail", "hint", "context" }
+
+---Stars the secrets of the statement in all fields of an error, and moves its place with them.
+---@param e table
+---@param raw table its `internal_query` too
+function M.scrub(e, raw)
+  local known = M.of(e.sql)
+  e.sql, e.position = scrub_sql(e.sql, e.position)
+  raw.internal_query, raw.internal_position = scrub_sql(raw.internal_query, raw.internal_position)
+  for _, name in ipairs(shown) do
+    e[name] = e[name] and M.hide(e[name], known)
+  end
 end
 
 ---Settings in running text: password=x, token = x, user:password@host.

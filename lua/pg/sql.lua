@@ -50,9 +50,9 @@ identifier_meta.__tostring = function(self) return self[1] end
 ---@param ... string
 ---@return table
 function sql.identifier(...)
-  local parts = { ... }
-  if #parts == 0 then error("pg.identifier takes one name or more", 2) end
-  for i, part in ipairs(parts) do parts[i] = sql.quote(part, 2) end
+  local parts = table.pack(...)
+  if parts.n == 0 then error("pg.identifier takes one name or more", 2) end
+  for i = 1, parts.n do parts[i] = sql.quote(parts[i], 2) end
   return setmetatable({ table.concat(parts, ".") }, identifier_meta)
 end
 
@@ -68,7 +68,7 @@ function sql.table_name(name, level)
     error("a table's name must be a string or a pg.identifier, not a " .. type(name), level)
   end
   local schema, rest = name:match "^([^.]*)%.(.*)$"
-  if not schema then return sql.quote(name, level) end
+  if not schema then return (sql.quote(name, level)) end -- no tail call: levels count frames
   if rest:find(".", 1, true) then
     error(("'%s' has more than one dot: pg.identifier(...) takes names as given"):format(name),
       level)
@@ -76,12 +76,22 @@ function sql.table_name(name, level)
   return sql.quote(schema, level) .. "." .. sql.quote(rest, level)
 end
 
---- A string literal, for statements that take no parameters (DDL). Safe under
+-- Exact, with a decimal point whatever the locale. A space before a minus sign: "--" begins a
+-- comment.
+local function number_literal(value)
+  if value ~= value then return "'NaN'" end
+  if value == math.huge then return "'Infinity'" end
+  if value == -math.huge then return "'-Infinity'" end
+  return (core.encode(value):gsub("^%-", " -"))
+end
+
+--- A value as SQL, for statements that take no parameters (DDL). Safe under
 --- either setting of standard_conforming_strings.
 ---@param value string|number|boolean
 ---@return string
 function sql.literal(value)
-  if type(value) == "number" or type(value) == "boolean" then return tostring(value) end
+  if type(value) == "number" then return number_literal(value) end
+  if type(value) == "boolean" then return tostring(value) end
   if type(value) ~= "string" then
     error("pg.literal takes a string, a number or a boolean, not a " .. type(value), 2)
   elseif value:find("\0", 1, true) then
@@ -157,7 +167,7 @@ end
 ---@return string
 function sql.returning(returning, level)
   if returning == "*" then return "*" end
-  if type(returning) == "string" then return sql.quote(returning, level + 1) end
+  if type(returning) == "string" then return (sql.quote(returning, level + 1)) end
   if type(returning) ~= "table" then
     error("returning must be a name or a list of names, not a " .. type(returning), level + 1)
   end

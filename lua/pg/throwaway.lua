@@ -95,14 +95,14 @@ function throwaway.start(options)
   local self = setmetatable({ pipe = pipe, dir = dir }, Server)
 
   local report = waiter:read("a")
-  local owner, server_bindir, port, password =
-    report:match("^started\n(%d+)\n([^\n]+)\nport = (%d+)\n(%x+)")
+  local owner, keeper, server_bindir, port, password =
+    report:match("^started (%d+) (%d+)\n([^\n]+)\nport = (%d+)\n(%x+)")
   if not owner then
     self:stop()
     local message = report:match("^failed\n(.-)%s*$") or "the server's script said nothing"
     return nil, "throwaway: " .. message
   end
-  self.owner = tonumber(owner)
+  self.owner, self.keeper = tonumber(owner), keeper
   self.bindir = server_bindir
   port = math.tointeger(tonumber(port))
   self.options = { host = dir, port = port, database = "postgres", user = "postgres" }
@@ -126,12 +126,9 @@ function Server:stop()
   local pipe = self.pipe
   self.pipe = nil
   if not pipe then return end
-  -- A write to a script that has ended would be SIGPIPE; the folder tells.
-  local alive = io.open(self.dir .. "/log")
-  if alive then
-    alive:close()
-    pipe:write("stop\n")
-  end
+  -- Closing is not enough: a child may have inherited the pipe. Nor would writing do: it is SIGPIPE
+  -- when the script was killed. Its id is its own until close has waited for it.
+  if self.keeper then os.execute("kill " .. self.keeper .. " 2>/dev/null") end
   pipe:close()
 end
 

@@ -6,9 +6,9 @@
 #   throwaway.sh wait                 prints an unused folder name, then waits
 #                                     there for what `serve` reports
 #   throwaway.sh serve DIR BINDIR ... makes folder and server, reports, and lives
-#                                     until its standard input says "stop" or
-#                                     ends, or its parent is gone; then removes
-#                                     all. What follows goes to initdb.
+#                                     until SIGTERM, the end of its standard
+#                                     input, or of its parent; then removes all.
+#                                     What follows goes to initdb.
 #   throwaway.sh control DIR ...      pg_ctl on that server
 #
 # `serve` takes from the environment TCP and SSL ("1" or empty), SETTINGS (for
@@ -93,6 +93,7 @@ unix_socket_directories = '$dir'
 fsync = off
 synchronous_commit = off
 full_page_writes = off
+max_wal_senders = 0
 include = '$dir/port.conf'
 END
   [ -z "$SSL" ] || cat >>data/postgresql.conf <<END
@@ -167,7 +168,7 @@ no PostgreSQL server programs found${bindir:+ in $bindir}; install them:
   macOS: brew install postgresql
 END
   elif message=$(make_server "$@"); then
-    printf '%s\n' started "$owner" "$bindir" "$(cat port.conf password)"
+    printf '%s\n' "started $owner $$" "$bindir" "$(cat port.conf password)"
   else
     printf '%s\n' failed "$message"
   fi >report.new
@@ -187,7 +188,7 @@ wait_for_report() {
     # Without a folder nobody will report; give it five seconds to appear.
     [ -d "$dir" ] && left=$((left - 1)) || left=$((left - 20))
   done
-  cat "$dir/report"
+  cat "$dir/report" 2>/dev/null
 }
 
 dir=$2

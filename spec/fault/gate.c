@@ -8,8 +8,8 @@
  * CONTROL and ANSWERS are FIFOs, UPSTREAM a port of 127.0.0.1 or the path of
  * a Unix socket. The first answer is the gate's port, on a line. 'o' opens, 'c'
  * shuts, and each is answered by itself once it holds, so that no byte slips
- * through behind it. At most CHUNK bytes pass each way at one opening. It ends
- * when CONTROL does; shut and told nothing for a while, it gives up, which
+ * through behind it. At most CHUNK bytes reach the client at one opening. It
+ * ends when CONTROL does; shut and told nothing for a while, it gives up, which
  * breaks whatever blocks. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,6 +18,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,9 +31,9 @@ enum { TUNNELS = 32, ROOM = 65536, STUCK = 15000 /* milliseconds */ };
 /* One direction of a tunnel. */
 typedef struct flow {
   int from, to;
-  size_t start, end, passed;
-  bool ended; /* `from` has no more */
-  bool shut;  /* and `to` knows */
+  size_t start, end, left; /* `left` may pass at this opening */
+  bool ended;              /* `from` has no more */
+  bool shut;               /* and `to` knows */
   char bytes[ROOM];
 } flow;
 
@@ -43,7 +44,7 @@ typedef struct tunnel {
 
 static tunnel tunnels[TUNNELS];
 static const char *upstream;
-static size_t chunk = (size_t)-1;
+static size_t chunk = SIZE_MAX;
 
 static void fail(const char *what)
 {
@@ -89,7 +90,8 @@ static void start_flow(flow *f, int from, int to)
 {
   f->from = from;
   f->to = to;
-  f->start = f->end = f->passed = 0;
+  f->start = f->end = 0;
+  f->left = SIZE_MAX;
   f->ended = f->shut = false;
 }
 
@@ -104,6 +106,7 @@ static void start_tunnel(int client)
     tunnels[i].used = true;
     start_flow(&tunnels[i].up, client, server);
     start_flow(&tunnels[i].down, server, client);
+    tunnels[i].down.left = chunk;
     return;
   }
   close(client);
@@ -117,11 +120,10 @@ static bool again(ssize_t n)
 /* Moves what can be moved now. A receiver that is gone ends the flow. */
 static void pass(flow *f)
 {
-  size_t allowed = chunk - f->passed;
-  if (f->start == f->end && !f->ended && allowed > 0) {
-    ssize_t n = read(f->from, f->bytes, allowed < ROOM ? allowed : ROOM);
+  if (f->start == f->end && !f->ended && f->left > 0) {
+    ssize_t n = read(f->from, f->bytes, f->left < ROOM ? f->left : ROOM);
     if (n > 0)
-      f->passed += (size_t)n;
+      f->left -= (size_t)n;
     f->ended = n <= 0 && !again(n);
     f->start = 0;
     f->end = n > 0 ? (size_t)n : 0;
@@ -158,7 +160,7 @@ static void watch(const flow *f, struct pollfd *from, struct pollfd *to)
   to->fd = f->to;
   if (f->start < f->end)
     to->events |= POLLOUT;
-  else if (!f->ended && f->passed < chunk)
+  else if (!f->ended && f->left > 0)
     from->events |= POLLIN;
 }
 
@@ -206,7 +208,7 @@ int main(int count, char **words)
         return 0;
       open_now = word == 'o';
       for (int i = 0; open_now && i < TUNNELS; i++)
-        tunnels[i].up.passed = tunnels[i].down.passed = 0;
+        tunnels[i].up.left = SIZE_MAX, tunnels[i].down.left = chunk;
       if (write(answers, &word, 1) != 1)
         return 0;
       continue;
