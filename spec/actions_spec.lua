@@ -234,6 +234,34 @@ WHERE id = ANY($1)]], ids))
         db:query "SELECT count(*) FROM orders WHERE NOT synced")
     end)
 
+    it("S001 S007: rows move from one database to another, on two connections", function()
+      assert(db:execute "CREATE DATABASE other")
+      do
+        local other <close> = assert(pg.connect(support.merge(server.options,
+          { database = "other" })))
+        assert(other:execute
+          "CREATE TABLE orders (id bigint PRIMARY KEY, amount numeric, tags text[])")
+        local read = assert(db:query {
+          query = "SELECT id, amount, to_json(tags)::text AS tags FROM orders ORDER BY id",
+          rows = "columns" })
+        same({ success = true, rowCount = 3 }, other:execute([[
+INSERT INTO orders SELECT id, amount, ARRAY(SELECT json_array_elements_text(tags))
+  FROM unnest($1::bigint[], $2::numeric[], $3::json[]) AS o (id, amount, tags)]],
+          read.rows.id, read.rows.amount, read.rows.tags))
+        local moved = assert(other:query "SELECT * FROM orders ORDER BY id")
+        same({ { id = 2, amount = "0.01", tags = {} }, { id = 3, amount = "5.55", tags = {} },
+          { id = 9007199254740993, amount = "10.00", tags = { "a", null } } }, moved.rows)
+        for _, row in ipairs(moved.rows) do
+          same({ rowCount = 1 }, other:delete { table = "orders", where = { id = row.id } })
+          same({ insertedId = row.id, rowCount = 1 }, other:insert("orders", row))
+          same({ rowCount = 1 }, other:update { table = "orders", set = row,
+            where = { id = row.id, amount = row.amount } })
+        end
+        same(moved, other:query "SELECT * FROM orders ORDER BY id")
+      end
+      assert(db:execute "DROP DATABASE other")
+    end)
+
     it("S084 S089: the tips run as they are", function()
       same({ rows = {}, rowCount = 0 },
         db:query("SELECT * FROM users WHERE email = $1", "' OR 1=1 --"))
@@ -898,8 +926,11 @@ SELECT 1 AS a, NULL AS b, 1.50::numeric AS c, '{"k": [1.5]}'::json AS d, '[]'::j
 
     it("Q19: with parameters is refused", function()
       assert(db:execute "CREATE TEMP TABLE t (a int)")
-      failed("invalid_parameter", db:query("COPY t FROM STDIN", 1))
-      usable()
+      for _, given in ipairs { 1, "\\", { 1 } } do
+        failed("invalid_parameter", db:query("COPY t FROM STDIN", given))
+        failed("invalid_parameter", db:execute("COPY t TO STDOUT", given))
+        usable()
+      end
     end)
 
     it("Q19: between the server and its own files gives the count", function()

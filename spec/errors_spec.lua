@@ -131,6 +131,18 @@ describe("the kind of a failed connect", function()
     assert.equal("authentication_failed", e.kind)
   end)
 
+  it("S064: is told by pg_hba.conf in any language, but not of a socket or after TLS", function()
+    local text = "FATAL:  28000: pg_hba.conf lehnt Verbindung ab f?r Host >>127.0.0.1<<, Benutzer "
+      .. ">>x<<, Datenbank >>y<<, keine Verschl?sselung\nORT:  ClientAuthentication, auth.c:544\n"
+    local more = { sslmode = "disable", ssl_in_use = false }
+    assert.equal("ssl_required", connect(at .. text, more).kind)
+    more.sslmode = "prefer"
+    assert.equal("authentication_failed", connect(at .. text, more).kind)
+    text = refused_by_server("28000", 'no pg_hba.conf entry for host "[local]", user "x", database '
+      .. '"y", no encryption')
+    assert.equal("authentication_failed", connect(text, { ssl_in_use = false }).kind)
+  end)
+
   it("C3: says a repeated attempt once, without codes and places in the source", function()
     local text = refused_by_server("28P01", 'password authentication failed for user "x"')
     local e = connect(text .. text)

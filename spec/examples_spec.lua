@@ -335,8 +335,8 @@ describe("a C host", function()
   local function host(script, seconds)
     local path = folder .. "/script.lua"
     support.write(path, script)
-    return support.run(("%s %s %s/host %s %s"):format(server:environment(), sanitizer(), folder,
-      path, seconds or 20))
+    return support.run(("export %s %s; $(command -v timeout && echo 60) %s/host %s %s"):format(
+      server:environment(), sanitizer(), folder, path, seconds or 20))
   end
 
   local cases <const> = {

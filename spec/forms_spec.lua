@@ -106,6 +106,19 @@ SELECT name, status, email, now() - created_at < '1 minute' AS recent FROM users
         db:with { rows = "columns" }:insert("users", columns, { returning = "email" }))
     end)
 
+    it("takes forms and columns that carry a metatable", function()
+      assert(db:execute(users))
+      local meta = { __jsontype = "object" } -- as dkjson does
+      local columns = setmetatable({ name = "A" }, meta)
+      same({ insertedId = 1, rowCount = 1 },
+        db:insert(setmetatable({ table = "users", columns = columns }, meta)))
+      local list = setmetatable({ 1, 2 }, { __jsontype = "array" })
+      same({ rowCount = 1 }, db:update(setmetatable({ table = "users", set = columns,
+        where = setmetatable({ id = list }, meta) }, meta)))
+      same({ rowCount = 1 }, db:delete { query = "DELETE FROM users WHERE id = ANY($1)",
+        parameters = setmetatable({ list }, meta) })
+    end)
+
     it("gives a result like any other: JSON, columns, notices", function()
       assert(db:execute(users))
       local result = assert(db:insert("users", { name = "A" }, { returning = "name" }))
@@ -194,6 +207,8 @@ CREATE TRIGGER speak BEFORE INSERT ON users FOR EACH ROW EXECUTE PROCEDURE speak
       { "of an odd name", '"The ""Key"".id" serial PRIMARY KEY, a int', {}, 1 },
       { "of several columns, by column", "a int, b text, c int, PRIMARY KEY (b, a)",
         { b = "x", c = 3 }, { a = 5, b = "x" } },
+      { "of a key that includes other columns",
+        "id serial, a int, b int, PRIMARY KEY (id) INCLUDE (a, b)", {}, 1 },
       { "of a key named apart", "id serial, a int, CONSTRAINT odd PRIMARY KEY (id)", {}, 1 },
       { "of no key", "id serial, a int", {}, nil },
       { "of a unique column that is not the key", "id serial UNIQUE, a int", {}, nil },

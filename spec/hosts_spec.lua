@@ -101,7 +101,7 @@ describe("connect_timeout", function()
   it("ends the wait for a server that stops in the middle of the sign-in (C12)", function()
     local frozen <close> = mock.start(function(session)
       session:startup()
-      session:send("R", string.pack(">I4", 0))
+      session:accept()
       session:read(1000)
     end)
     failed("connect_timeout", mock.call(pg.connect,
@@ -122,7 +122,7 @@ describe("connect_timeout", function()
   it("holds against a server that never stops greeting (C13)", function()
     local chatty <close> = mock.start(function(session)
       session:startup()
-      session:send("R", string.pack(">I4", 0))
+      session:accept()
       while true do
         session:send("S", "application_name\0", ("x"):rep(100), "\0")
         coroutine.yield()
@@ -144,7 +144,7 @@ describe("a list of hosts", function()
     standby:stop()
   end)
 
-  -- The first answer of several sockets, each with its port.
+  -- Options with several places, each a host and a port.
   local function through(...)
     local hosts, ports = {}, {}
     for i, place in ipairs { ... } do hosts[i], ports[i] = place[1], place[2] end
@@ -154,7 +154,8 @@ describe("a list of hosts", function()
 
   local function place(name)
     return ({
-      primary = { server.dir, server.options.port }, standby = { standby.dir, standby.options.port },
+      primary = { server.dir, server.options.port },
+      standby = { standby.dir, standby.options.port },
       refused = { "127.0.0.1", 1 }, missing = { "/nonexistent", 5432 }, unknown = { "a..b", 5432 },
       deaf = { "127.0.0.1", deaf }, full = { "127.0.0.1", full },
     })[name]
@@ -184,8 +185,8 @@ describe("a list of hosts", function()
       local db <close> = assert(pg.connect(o))
       assert.equal(expected == "standby" and "on" or "off",
         value(db, "SHOW default_transaction_read_only"))
-      local dead <const> = table.concat(names):find "deaf" or table.concat(names):find "full"
-      assert(dead or db:reset()) -- goes through the list again
+      local slow <const> = names[1] == "deaf" or names[1] == "full"
+      assert(slow or db:reset()) -- goes through the list again
       assert.equal(place(expected)[1], value(db, "SHOW unix_socket_directories"))
     end)
   end

@@ -74,9 +74,11 @@ CREATE TABLE kept (i2 int2, i4 int4, i8 int8, f4 float4, f8 float8, n numeric, b
 
     it("S035: is told from false, 0 and the empty string", function()
       same({ { a = false, b = 0, c = "" } }, assert(db:query(
-        "SELECT $1::bool AS a, $2::int AS b, $3::text AS c, $4::text AS d", false, 0, "", nil)).rows)
+        "SELECT $1::bool AS a, $2::int AS b, $3::text AS c, $4::text AS d", false, 0, "",
+        nil)).rows)
       same({ { a = true, b = true, c = true, d = true } }, assert(db:query([[
-SELECT $1 = false AS a, $2 = 0 AS b, $3 = '' AS c, $4::text IS NULL AS d]], false, 0, "", nil)).rows)
+SELECT $1 = false AS a, $2 = 0 AS b, $3 = '' AS c, $4::text IS NULL AS d]], false, 0, "",
+        nil)).rows)
     end)
 
     it("P13: takes cjson.null for pg.null", function()
@@ -127,11 +129,11 @@ SELECT $1 = false AS a, $2 = 0 AS b, $3 = '' AS c, $4::text IS NULL AS d]], fals
     end)
 
     it("P5: may not add up to more than PostgreSQL takes in one message", function()
-      local large = ("x"):rep(128 * 1024 * 1024)
+      local large, values = ("x"):rep(32 * 1024 * 1024), {}
+      for i = 1, 32 do values[i] = large end
       unsent(function()
-        local err = failed("invalid_parameter", db:query("SELECT $1, $2, $3, $4, $5, $6, $7, $8",
-          large, large, large, large, large, large, large, large))
-        assert.equal(8, err.parameter)
+        local err = failed("invalid_parameter", db:query("SELECT $1", table.unpack(values)))
+        assert.equal(32, err.parameter)
         support.contains(err.message, "1 GB")
       end)
     end)
@@ -151,7 +153,7 @@ SELECT $1 = false AS a, $2 = 0 AS b, $3 = '' AS c, $4::text IS NULL AS d]], fals
       { 2.0 ^ 53 + 2, "float8", 2.0 ^ 53 + 2 }, { 1e15, "float8", 1e15 }, { 1e16, "float8", 1e16 },
       { 123456789012345678, "float8", 123456789012345680.0 },
       { 0.1, "float4", 0.1 }, { nan, "float4", nan },
-      { 0.1, "numeric", "0.1" }, { 3.0, "numeric", "3" }, { 1e300, "text", "1e+300" },
+      { 0.1, "numeric", "0.1" }, { 3.0, "numeric", "3" }, { 1e300, "text", "1e300" },
       { math.maxinteger, "numeric", "9223372036854775807" }, { nan, "numeric", "NaN" },
       { math.mininteger, "text", "-9223372036854775808" }, { 3.0, "text", "3" },
       { 0.5, "text", "0.5" }, { -0.0, "text", "-0" }, { 1e15, "text", "1000000000000000" },
@@ -191,9 +193,9 @@ SELECT $1 = false AS a, $2 = 0 AS b, $3 = '' AS c, $4::text IS NULL AS d]], fals
       local characters = { "<code_set_name> ASCII\n<mb_cur_max> 1\nCHARMAP\n" }
       for i = 0, 127 do characters[#characters + 1] = ("<U%04X> /x%02x c\n"):format(i, i) end
       write("characters", table.concat(characters) .. "END CHARMAP\n")
-      write("comma", 'LC_NUMERIC\ndecimal_point ","\nthousands_sep ""\ngrouping -1\nEND LC_NUMERIC\n')
-      support.run(("localedef -c -i %s/comma -f %s/characters %s/comma.ASCII"):format(folder, folder,
-        folder))
+      write("comma", 'LC_NUMERIC\ndecimal_point ","\nthousands_sep ""\ngrouping -1\n'
+        .. "END LC_NUMERIC\n")
+      support.run(("cd '%s' && localedef -c -i comma -f characters ./comma.ASCII"):format(folder))
       local output, errors, code = support.child([[
 if not os.setlocale("comma.ASCII", "numeric") or ("%.1f"):format(0.5) ~= "0,5" then
   print "no locale"
@@ -211,7 +213,8 @@ assert(pg.literal(0.5) == "0.5" and pg.encode { 0.5 } == "[0.5]")
 assert(db:with { timeout = 5.5, numeric = "number" }:query("SELECT 1.5 AS a").rows[1].a == 3 / 2)
 assert(not db:with { timeout = 1 / 4 }:query "SELECT pg_sleep(60)")
 print "exact"]], { LOCPATH = folder, PGHOST = server.options.host, PGPORT = server.options.port,
-        PGUSER = "postgres", PGDATABASE = "postgres" })
+        PGUSER = "postgres", PGDATABASE = "postgres",
+        ASAN_OPTIONS = "detect_leaks=0" }) -- setlocale() itself leaks its copy of LOCPATH
       os.execute("rm -rf '" .. folder .. "'")
       if output == "no locale\n" then
         return pending "no locale with a decimal comma can be made: localedef is missing"
@@ -241,9 +244,9 @@ print "exact"]], { LOCPATH = folder, PGHOST = server.options.host, PGPORT = serv
 
   describe("that is a string", function()
     local texts = {
-      "", " ", "a", "\\", "\\\\", "\\x", "\\x41", "\\x4", "\\101", "\\'", "a\\nb", "'", '"', "$1", "NULL",
-      "{}", "ä", "日本語", "😀", "\u{10ffff}", "\1\2\27\127", "\r\n\t", "\u{feff}", ("x"):rep(100000),
-      ("\\"):rep(1000), "it's \\ 'quoted'",
+      "", " ", "a", "\\", "\\\\", "\\x", "\\x41", "\\x4", "\\101", "\\'", "a\\nb", "'", '"', "$1",
+      "NULL", "{}", "ä", "日本語", "😀", "\u{10ffff}", "\1\2\27\127", "\r\n\t", "\u{feff}",
+      ("x"):rep(100000), ("\\"):rep(1000), "it's \\ 'quoted'",
     }
 
     it("is stored as it is, in text and in bytea, whatever it looks like", function()
@@ -345,11 +348,12 @@ print "exact"]], { LOCPATH = folder, PGHOST = server.options.host, PGPORT = serv
         { 0.1, 1.0, nan, inf, -inf, -0.0, 1e300, null } },
       { "numeric[]", { 0.1, "1.50", 3 }, { "0.1", "1.50", "3" } },
       { "boolean[]", { true, false, null }, { true, false, null } },
-      { "text[]", { "", " ", "NULL", "null", '"', "\\", "{", "}", ",", "{a,b}", "'", "a b", "\n", "ä",
-        "\\n", '\\"', "a\\", null, true, 1, 0.5 },
+      { "text[]", { "", " ", "NULL", "null", '"', "\\", "{", "}", ",", "{a,b}", "'", "a b", "\n",
+        "ä", "\\n", '\\"', "a\\", null, true, 1, 0.5 },
         { "", " ", "NULL", "null", '"', "\\", "{", "}", ",", "{a,b}", "'", "a b", "\n", "ä", "\\n",
           '\\"', "a\\", null, "true", "1", "0.5" } },
-      { "bytea[]", { every_byte, "", "\\", "\\x41", null }, { every_byte, "", "\\", "\\x41", null } },
+      { "bytea[]", { every_byte, "", "\\", "\\x41", null },
+        { every_byte, "", "\\", "\\x41", null } },
       { "jsonb[]", { { a = 1 }, { 1, 2 }, pg.array {}, pg.json "text", null, 5, '{"b": 2}' },
         { { a = 1 }, { 1, 2 }, {}, '"text"', null, 5, { b = 2 } } },
       { "uuid[]", { "6ba7b810-9dad-11d1-80b4-00c04fd430c8", null },
@@ -381,14 +385,13 @@ print "exact"]], { LOCPATH = folder, PGHOST = server.options.host, PGPORT = serv
     it("S091 S116: fits = ANY without a cast, whatever the key's type", function()
       local uuid = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
       local odd = 'a,"b" \\{c}'
-      assert(db:insert("kept", { i2 = 1, i4 = 2, i8 = 9007199254740993, n = "1.5", t = odd, v = "NULL",
-        c = "c", u = uuid, d = "2026-01-15", m = 'it\'s "ok"', y = "\0\\", b = true, f8 = 0.1,
-        ts = "2026-01-15T10:30:00Z" }))
-      for column, key in pairs {
+      local keys = {
         i2 = 1, i4 = 2, i8 = 9007199254740993, n = "1.5", t = odd, v = "NULL", c = "c", u = uuid,
         d = "2026-01-15", m = 'it\'s "ok"', y = "\0\\", b = true, f8 = 0.1,
         ts = "2026-01-15T10:30:00Z",
-      } do
+      }
+      assert(db:insert("kept", keys))
+      for column, key in pairs(keys) do
         local sql = ("SELECT count(*) FROM kept WHERE %s = ANY($1)"):format(column)
         for _ = 1, 2 do
           assert.equal(1, value(sql, { key }), column)
@@ -400,11 +403,11 @@ print "exact"]], { LOCPATH = folder, PGHOST = server.options.host, PGPORT = serv
       end
     end)
 
-    it("S091: may be long", function()
+    it("S091: may be long", function() -- 100,000 ids in one parameter
       local ids, texts = {}, {}
       for i = 1, 100000 do ids[i], texts[i] = i, "'" .. i end
       assert.equal(100000, value("SELECT cardinality($1::int[])", ids))
-      assert.equal(5000050000, value("SELECT sum(i) FROM unnest($1::int8[]) i", ids) // 1 | 0)
+      assert.equal("5000050000", value("SELECT sum(i) FROM unnest($1::int8[]) i", ids))
       assert.equal(100000, value("SELECT count(DISTINCT t) FROM unnest($1::text[]) t", texts))
     end)
 
@@ -418,7 +421,7 @@ print "exact"]], { LOCPATH = folder, PGHOST = server.options.host, PGPORT = serv
       { "int4[]", { { 1, 2 }, { 3 } }, "[2]: 1 elements where its siblings have 2" },
       { "int4[]", { { 1 }, 2 }, "[2]: a plain value where its siblings are tables" },
       { "int4[]", { 1, { 2 } }, "[2]: a table where its siblings are plain values" },
-      { "int4[]", { { {} } }, "[1]: an empty table inside an array" },
+      { "int4[]", { { {} } }, "[1][1]: an empty table inside an array" },
       { "int4[]", { {} }, "[1]: an empty table inside an array" },
       { "int4[]", nest(7, 1), "[1][1][1][1][1][1]: more than six dimensions, or a cycle" },
       { "int4[]", { 1, print }, "[2]: cannot send a function" },
@@ -456,11 +459,13 @@ print "exact"]], { LOCPATH = folder, PGHOST = server.options.host, PGPORT = serv
       { { a = null }, '{"a": null}' }, { { "text", true, 0.5 }, '["text", true, 0.5]' },
       { { math.maxinteger, math.mininteger }, "[9223372036854775807, -9223372036854775808]" },
       { { 3.0 }, "[3.0]" }, { { ['"\\\n'] = "\1ä" }, [[{"\"\\\n": "\u0001ä"}]] },
-      { { [1] = "a", [3] = "c" }, '["a", null, "c"]' }, { { [10] = 1, x = 2 }, '{"x": 2, "10": 1}' },
+      { { [1] = "a", [3] = "c" }, '["a", null, "c"]' },
+      { { [10] = 1, x = 2 }, '{"x": 2, "10": 1}' },
       { { { { {} } } }, "[[[{}]]]" }, { { pg.json "x" }, '["x"]' },
-      { pg.json { 1 }, "[1]" }, { pg.json {}, "{}" }, { pg.json(5), "5" }, { pg.json(true), "true" },
+      { pg.json { 1 }, "[1]" }, { pg.json {}, "{}" }, { pg.json(5), "5" },
+      { pg.json(true), "true" },
       { pg.json "text", '"text"' }, { pg.json(null), "null" }, { pg.json(nil), "null" },
-      { pg.typed({ a = 1 }, "jsonb"), '{"a": 1}' }, { pg.typed({ a = 1 }, "json"), '{"a": 1}' },
+      { pg.typed({ a = 1 }, "jsonb"), '{"a": 1}' }, { pg.typed('{"a": 1}', "jsonb"), '{"a": 1}' },
     }
     for i, case in ipairs(documents) do
       it(("P13: is bound as %s (%d)"):format(case[2], i), function()
@@ -482,9 +487,8 @@ print "exact"]], { LOCPATH = folder, PGHOST = server.options.host, PGPORT = serv
     end)
 
     it("comes back from a query as it was decoded", function()
-      local document = value [[SELECT '{"a": [], "b": {}, "c": [1, null, {"d": ""}], "e": 1.0}'::json]]
-      assert.equal('{"a": [], "b": {}, "c": [1, null, {"d": ""}], "e": 1.0}',
-        value("SELECT $1::jsonb::text", document))
+      local text = '{"a": [], "b": {}, "c": [1, null, {"d": ""}], "e": 1.0}'
+      assert.equal(text, value("SELECT $1::jsonb::text", value("SELECT $1::json", text)))
     end)
 
     local refused = {
@@ -542,6 +546,8 @@ print "exact"]], { LOCPATH = folder, PGHOST = server.options.host, PGPORT = serv
             db:query("SELECT $1::int, $2::int, $3::int", 1, case[2], 3))
           assert.equal("parameter $2: cannot send a " .. case[1], err.message)
           assert.equal(2, err.parameter)
+          failed("invalid_parameter", db:query("SELECT $1::int[], $2::int", {}, case[2]))
+          failed("invalid_parameter", db:query("SELECT $1::int, $2::text", case[2], "\\"))
           failed("invalid_parameter", db:execute("SELECT $1", case[2]))
           failed("invalid_parameter", db:query { query = "SELECT $1", parameters = { case[2] } })
         end)
@@ -643,12 +649,19 @@ print "exact"]], { LOCPATH = folder, PGHOST = server.options.host, PGPORT = serv
     end)
 
     it("must have one that is built in, and once", function()
-      for _, name in ipairs { "mood", "no such type", "", "int4; DROP TABLE kept", "json\0" } do
+      for _, name in ipairs { "mood", "no such type", "", "int4; DROP TABLE kept" } do
         local err = failed("invalid_parameter", db:query("SELECT $1::mood", pg.typed("sad", name)))
         assert.equal(1, err.parameter)
       end
       failed("invalid_parameter", db:query("SELECT $1::mood[]", pg.array({ "sad" }, "mood")))
-      for _, twice in ipairs { pg.typed(pg.typed(1, "int4"), "int4"), pg.typed(pg.json {}, "json") } do
+      support.raises("a NUL byte in a type's name", function() pg.typed(1, "int4\0") end)
+      support.raises("a NUL byte in a type's name", function() pg.array({}, "\0") end)
+      support.raises("string expected", function() pg.typed(1) end)
+      support.raises("string expected", function() pg.bytea() end)
+      support.raises("table expected", function() pg.array("1") end)
+      support.raises("value expected", function() pg.json() end)
+      for _, twice in ipairs { pg.typed(pg.typed(1, "int4"), "int4"),
+        pg.typed(pg.json {}, "json") } do
         support.contains(failed("invalid_parameter", db:query("SELECT $1", twice)).message,
           "wrapped again")
       end

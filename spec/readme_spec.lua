@@ -278,14 +278,14 @@ describe("the README", function()
 
   it("Q12: a program that Ctrl-C ends leaves no statement behind on the server", function()
     local watch = [[SELECT count(*) AS n FROM pg_stat_activity
-      WHERE state = 'active' AND query = 'SELECT pg_sleep(20)']]
+      WHERE state = 'active' AND query = 'SELECT pg_sleep(300)']]
     local db <close> = assert(pg.connect(server.options))
     local function eventually(n)
       support.eventually(function() return db:query(watch).rows[1].n == n end)
     end
-    for _ = 1, 3 do
+    for _ = 1, 6 do
       local program <close> = io.popen(("echo $$; export %s; exec %s -e 'require \"pg\"."
-        .. "connect():query \"SELECT pg_sleep(20)\"' 2>&1")
+        .. "connect():query \"SELECT pg_sleep(300)\"' 2>&1")
         :format(server:environment(), support.lua))
       local pid = assert(program:read "n")
       eventually(1)

@@ -71,11 +71,13 @@ describe("the session's set-up", function()
       ALTER ROLE german SET search_path = '';
       ALTER ROLE german SET standard_conforming_strings = off]])
     local db
-    local log = logged(server, function() db = assert(pg.connect(tcp { user = "german", password = "p" })) end)
+    local log = logged(server, function()
+      db = assert(pg.connect(tcp { user = "german", password = "p" }))
+    end)
     assert.equal(1, #statements(log), log)
     assert.same({ d = "2026-01-15", i = "P1DT2H", f = 1 / 3, b = "\\\1\255", e = "UTF8", t = "ä",
       z = "2026-01-15T10:30:00Z" }, assert(db:query([[SELECT date '2026-01-15' AS d,
-      interval '1 day 2 hours' AS i, 1 / 3::float8 AS f, '\x5c01ff'::bytea AS b, 'ä' AS t,
+      interval '1 day 2 hours' AS i, 1 / 3::float8 AS f, decode('5c01ff', 'hex') AS b, 'ä' AS t,
       current_setting('client_encoding') AS e, timestamptz '2026-01-15 10:30:00+00' AS z]]))
       .rows[1])
     db:close()
@@ -118,7 +120,7 @@ describe("the session's set-up", function()
   end)
 
   it("sends the name as application_name, and lua-pg without one (S018)", function()
-    for name, expected in pairs { ["Production Database"] = "Production Database", [false] = "lua-pg" } do
+    for name, expected in pairs { prod = "prod", ["a b"] = "a b", [false] = "lua-pg" } do
       local db <close> = assert(pg.connect(with(server.options, { name = name })))
       assert.equal(expected, value(db, "SHOW application_name"))
     end
@@ -132,11 +134,6 @@ describe("the session's set-up", function()
   end)
 
   it("that the server cuts short is an error, and nothing stays open", function()
-    role(admin, "hasty", "p")
-    assert(admin:execute "ALTER ROLE hasty SET search_path = 'x'; ALTER ROLE hasty SET role = 'none'")
-    local o <const> = tcp { user = "hasty", password = "p" }
-    assert(pg.test(o))
-    -- A server that answers the set-up with an error.
     local broken <close> = mock.start(function(session)
       session:startup()
       session:welcome { server_version = "15.1", client_encoding = "UTF8" }
@@ -160,8 +157,7 @@ describe("notices", function()
       local pg = require "pg"
       local db = assert(pg.connect())
       assert(db:execute "DO $$ BEGIN RAISE NOTICE 'n'; RAISE WARNING 'w'; END $$")
-      assert(db:execute "CREATE TABLE IF NOT EXISTS pg_temp.t (); "
-        .. "CREATE TABLE IF NOT EXISTS pg_temp.t ()")
+      for _ = 1, 2 do assert(db:execute "CREATE TEMPORARY TABLE IF NOT EXISTS t ()") end
       print(db:reset())]],
       { PGHOST = server.dir, PGPORT = server.options.port, PGUSER = "postgres",
         PGDATABASE = "postgres", PGOPTIONS = "-c client_min_messages=debug5" })
@@ -171,6 +167,7 @@ describe("notices", function()
   it("that come before the sign-in ends do not either (Q18)", function()
     local noisy <close> = mock.start(function(session)
       session:startup()
+      session:accept()
       for _ = 1, 1000 do
         session:send("N", "SWARNING\0", "C01000\0", "Mthe collation has changed\0", "\0")
       end
@@ -199,7 +196,9 @@ describe("readonly = true", function()
       return pending "before PostgreSQL 14 the server does not tell"
     end
     local db <close> = assert(pg.connect(with(server.options, { readonly = true })))
-    for _, slip in ipairs { "RESET ALL", "DISCARD ALL", "SET default_transaction_read_only = off" } do
+    for _, slip in ipairs {
+      "RESET ALL", "DISCARD ALL", "SET default_transaction_read_only = off",
+    } do
       assert(db:execute(slip))
       failed("read_only", db:execute "CREATE TABLE nothing ()")
     end
@@ -208,26 +207,26 @@ end)
 
 describe("pg.test", function()
   it("makes a round trip and says what it found (S029, S030)", function()
-    local before <const> = sessions(admin)
+    support.alone(admin)
     local answer
     local log = logged(server, function() answer = assert(pg.test(server.options)) end)
     assert.is_true(answer.success)
-    assert.equal(value(admin, "SHOW server_version"), answer.server)
+    assert.equal(value(admin, "SHOW server_version"):match "^%S+", answer.server)
     assert.same({ "postgres", "postgres", false }, { answer.database, answer.user, answer.ssl })
     assert.is_true(answer.latency > 0 and answer.latency < 5)
     contains(log, "SELECT pg_catalog.current_database()")
-    support.eventually(function() return sessions(admin) == before end)
+    support.alone(admin)
   end)
 
   it("returns what the server does to it and leaves nothing open (S029)", function()
-    local before <const> = sessions(admin)
+    support.alone(admin)
     role(admin, "impatient", "p")
     assert(admin:execute "ALTER ROLE impatient SET statement_timeout = '1ms'")
     for _ = 1, 5 do
       local answer, err = pg.test(tcp { user = "impatient", password = "p" })
       assert(answer or err.kind == "query_timeout", err)
     end
-    support.eventually(function() return sessions(admin) == before end)
+    support.alone(admin)
   end)
 end)
 
@@ -235,8 +234,8 @@ describe("a connection", function()
   it("tells its state (db:status)", function()
     local db <close> = assert(pg.connect(server.options))
     local pid <const> = value(db, "SELECT pg_backend_pid()")
-    assert.same({ state = "idle", pid = pid, server = value(db, "SHOW server_version"), ssl = false },
-      db:status())
+    assert.same({ state = "idle", pid = pid, ssl = false,
+      server = value(db, "SHOW server_version"):match "^%S+" }, db:status())
     assert(db:execute "BEGIN")
     assert.equal("transaction", db:status().state)
     assert.is_nil(db:query "SELECT 1 / 0")
@@ -282,10 +281,10 @@ describe("a connection", function()
   end)
 
   it("closes at the end of its block, at close, and when it is collected; twice is once", function()
-    local before <const> = sessions(admin)
+    support.alone(admin)
     do
       local db <close> = assert(pg.connect(server.options))
-      assert.equal(before + 1, sessions(admin))
+      assert.equal(1, sessions(admin))
       db:close()
       db:close()
     end
@@ -297,7 +296,7 @@ describe("a connection", function()
     assert(forgotten:ping())
     forgotten = nil -- luacheck: ignore
     collectgarbage()
-    support.eventually(function() return sessions(admin) == before end)
+    support.alone(admin)
   end)
 
   it("that the program closed raises for all but close, status and tostring", function()
@@ -348,6 +347,19 @@ describe("a connection", function()
     assert(pg.test(o))
   end)
 
+  it("whose set-up fails in a reset is not left half set up", function()
+    role(admin, "hindered", "p")
+    assert(admin:execute "CREATE DATABASE hindering")
+    local here <const> = with(server.options, { database = "hindering" })
+    local db <close> = assert(pg.connect(with(here, { user = "hindered", readonly = true })))
+    local owner <close> = assert(pg.connect(here))
+    assert(owner:execute "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_backend_pid() FROM PUBLIC")
+    local err = failed("permission_denied", db:reset())
+    assert.equal("lost", db:status().state)
+    assert.equal(err, failed("connection_lost", db:query "SELECT 1").cause)
+    support.eventually(function() return sessions(admin) == 1 end) -- the owner's
+  end)
+
   it("cannot be reset inside a transaction", function()
     local db <close> = assert(pg.connect(server.options))
     assert(db:execute "BEGIN")
@@ -383,7 +395,7 @@ describe("connecting in a coroutine", function()
     local answer, fd, mode = thread()
     while answer == "waiting" do
       local client = { getfd = function() return fd end } -- luacheck: ignore
-      if mode == "r" then socket.select({ client }, nil, 1) else socket.select(nil, { client }, 1) end
+      socket.select(mode == "r" and { client } or nil, mode == "w" and { client } or nil, 1)
       answer, fd, mode = thread()
     end
     assert.equal("idle", answer:status().state)
@@ -392,7 +404,7 @@ describe("connecting in a coroutine", function()
   end)
 
   it("can be given up in the middle: nothing stays open", function()
-    local before <const> = sessions(admin)
+    support.alone(admin)
     local hung <close> = mock.start(function(session)
       session:startup()
       session:read(1000)
@@ -413,6 +425,6 @@ describe("connecting in a coroutine", function()
       mock.call(wait, nil, "r", 0)
       return hung.sessions[1].gone
     end)
-    assert.equal(before, sessions(admin))
+    assert.equal(0, sessions(admin))
   end)
 end)

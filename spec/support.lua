@@ -72,9 +72,10 @@ end
 
 --- Asserts deep equality: no other key, and numbers of the same subtype.
 function support.same(expected, actual)
+  if support.exactly(expected, actual) then return end
   local assert = require "luassert"
   assert.same(expected, actual)
-  assert.is_true(support.exactly(expected, actual), "a number differs in its subtype or its sign")
+  error("a number differs in its subtype or its sign", 2)
 end
 
 --- Asserts that the function raises a message with `text` in it, and blames a line of that very
@@ -134,6 +135,11 @@ end
 function support.sessions(db)
   return support.value(db, [[SELECT count(*) FROM pg_stat_activity
     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()]])
+end
+
+--- Waits until there are none: a server lets a closed one go in its own time.
+function support.alone(db)
+  return support.eventually(function() return support.sessions(db) == 0 end)
 end
 
 --- What a throwaway server logs while f runs.

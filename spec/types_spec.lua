@@ -98,6 +98,46 @@ describe("a built-in type", function()
     end
   end)
 
+  it("that a value says it has is its own, not the statement's", function()
+    local sql = "SELECT pg_typeof($1)::text AS type, format('%s', $1) AS text"
+    local cases = {
+      { pg.array({ 1, 2 }, "int"), "integer[]", "{1,2}" }, { pg.bytea "\\\0", "bytea", "\\x5c00" },
+      { pg.typed("a\\b", "text"), "text", "a\\b" }, { pg.typed(1, "int8"), "bigint", "1" },
+      { pg.typed({ 1, {} }, "json"), "json", "[1,{}]" }, { pg.typed('{"a": 1}', "json"), "json",
+        '{"a": 1}' }, { pg.typed('{"a":1}', "jsonb"), "jsonb", '{"a": 1}' },
+      { pg.typed({ 1 }, "text"), "text", "[1]" },
+    }
+    for _ = 1, 2 do
+      for _, case in ipairs(cases) do
+        local result = assert(db:query(sql, case[1]))
+        support.same({ { type = case[2], text = case[3] } }, result.rows)
+      end
+      local err = support.failed("invalid_parameter", db:query(sql, pg.json { 1 }))
+      assert.are.equal("42P18", err.sqlstate)
+      assert(table.concat(err.fixes, " "):find("pg.typed", 1, true))
+    end
+  end)
+
+  it("is told with others that the server has to be asked about", function()
+    local sql = "SELECT $1::jsonb AS doc, pg_typeof($2)::text AS type, $3::bytea AS b"
+    local row = assert(db:query(sql, { 1 }, pg.typed("1", "numeric"), "\\")).rows[1]
+    support.same({ doc = { 1 }, type = "numeric", b = "\\" }, row)
+    -- what was told is not taken for the statement's own: the next value may say something else
+    row = assert(db:query(sql, { 2 }, pg.array({ "x" }, "text"), "\0")).rows[1]
+    support.same({ doc = { 2 }, type = "text[]", b = "\0" }, row)
+  end)
+
+  it("of too many values does not hide that they are too many", function()
+    for _ = 1, 2 do
+      for _, extra in ipairs { 2, "\\", pg.array({}, "int"), pg.bytea "x" } do
+        local err = support.failed("invalid_parameter", db:query("SELECT $1::int[]", { 1 }, extra))
+        assert.are.equal("the statement has 1 parameter, but 2 were given", err.message)
+      end
+      local err = support.failed("invalid_parameter", db:query("SELECT 1", pg.typed(1, "int")))
+      assert.are.equal("the statement has no parameters, but 1 was given", err.message)
+    end
+  end)
+
   it("that is not one is refused before anything is sent, and a cast is the advice", function()
     local unknown = { "mood", "int5", "", "[]", "int[][]", "int4 ", "INTEGER", "numeric(10,2)" }
     for _, name in ipairs(unknown) do

@@ -97,7 +97,7 @@ bool lpg_is_marked(lua_State *L, int index);
  * metatable under this registry key; the type is a type's name or, for
  * pg.json, a word of its own. */
 extern const char lpg_wrapper_mark;
-#define lpg_json_wrapper "pg.json"
+#define LPG_JSON_WRAPPER "pg.json"
 bool lpg_is_wrapper(lua_State *L, int index);
 
 #endif

@@ -163,7 +163,7 @@ static bool write_wrapped(writer *w, int depth)
 {
   lua_State *L = w->L;
   lua_rawgeti(L, -1, 2);
-  bool json = is_word(L, -1, lpg_json_wrapper), bytea = is_word(L, -1, "bytea");
+  bool json = is_word(L, -1, LPG_JSON_WRAPPER), bytea = is_word(L, -1, "bytea");
   lua_pop(L, 1);
   lua_rawgeti(L, -1, 1);
   lua_replace(L, -2);

@@ -316,10 +316,13 @@ void lpg_conn_open_library(lua_State *L, int core)
   luaL_newmetatable(L, handle_name);
   luaL_setfuncs(L, handle_meta, 0);
   protect(L);
-  lua_newtable(L);
+  if (lua_getfield(L, -1, "__index") != LUA_TTABLE) { /* else loaded again */
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "__index");
+  }
   luaL_setfuncs(L, methods, 0);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -3, "__index");
   lua_setfield(L, core, "methods");
   lua_pop(L, 2);
   lua_pushvalue(L, core);

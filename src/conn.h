@@ -27,7 +27,7 @@ typedef struct lpg_conn {
   bool utf8;         /* the server's own encoding is UTF8 */
   bool shy; /* text results cannot be trusted here: binary where possible */
   bool readonly;
-  bool ddl_in_transaction;
+  enum { LPG_SETTLED, LPG_TABLES, LPG_DDL } unsettled; /* by a transaction */
   bool settings_changed; /* those that no server tells of: by a script */
   int version;           /* PQserverVersion */
 } lpg_conn;

@@ -45,7 +45,7 @@ static const char *push_setup(lua_State *L, const lpg_conn *c)
                   : "";
   return lua_pushfstring(
       L,
-      "SELECT pg_catalog.pg_backend_pid(), f.digits, CASE WHEN "
+      "SELECT pg_catalog.pg_backend_pid(), CASE WHEN "
       "pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %d THEN "
       "pg_catalog.concat(CASE WHEN f.digits OPERATOR(pg_catalog.<) %d THEN "
       "pg_catalog.set_config('extra_float_digits', '%d', false) END, CASE WHEN "
@@ -63,12 +63,10 @@ static void on_setup(lua_State *L, lpg_op *op, int slot)
   (void)slot;
   lpg_conn *c = op->conn;
   const PGresult *r = c->wire.result;
-  if (op->stage != SETTING_UP || PQntuples(r) != 1 || PQnfields(r) < 2)
+  if (op->stage != SETTING_UP || PQntuples(r) != 1)
     return;
-  int digits = atoi(PQgetvalue(r, 0, 1));
-  c->pooler = atoi(PQgetvalue(r, 0, 0)) != PQbackendPID(c->wire.pg);
-  c->shy = c->pooler && (digits < (c->version < SHORTEST_FLOATS ? 3 : 1) ||
-                         !lpg_styles_are_ours(c->wire.pg));
+  /* Behind a pooler other clients may set at any time what text depends on. */
+  c->shy = c->pooler = atoi(PQgetvalue(r, 0, 0)) != PQbackendPID(c->wire.pg);
 }
 
 /* --- the ends --------------------------------------------------------- */

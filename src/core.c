@@ -62,9 +62,10 @@ static void pin(const char *path)
     (void)dlopen(path, RTLD_NOW);
 }
 
+/* Made once a state, the last of them last. */
 static void open_marks(lua_State *L)
 {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &lpg_list_mark) != LUA_TTABLE) {
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &lpg_wrapper_mark) != LUA_TTABLE) {
     lua_newtable(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &lpg_list_mark);
     lua_newtable(L);

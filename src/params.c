@@ -38,6 +38,30 @@ static size_t utf8_length(const unsigned char *p, size_t left)
   return bad ? 0 : n;
 }
 
+/* Valid UTF-8 without a NUL. */
+static bool could_be_text(const unsigned char *p, const unsigned char *end)
+{
+  size_t n;
+  for (; p < end; p += n) {
+    n = utf8_length(p, (size_t)(end - p));
+    if (n == 0 || *p == 0)
+      return false;
+  }
+  return true;
+}
+
+/* Are these eight bytes ASCII without a NUL or a backslash? A false "no" is
+ * possible, a false "yes" is not: subtracting one from each byte borrows into
+ * the top bit of those that are zero. */
+static bool plain(const unsigned char *p)
+{
+  const uint64_t ones = UINT64_C(0x0101010101010101);
+  uint64_t word, backslash;
+  memcpy(&word, p, sizeof word);
+  backslash = word ^ ones * '\\';
+  return ((word | (word - ones) | (backslash - ones)) & ones * 0x80) == 0;
+}
+
 /* Would bytea read this text as other bytes than these? A backslash begins an
  * escape, a NUL ends the text, and what is not UTF-8, or is converted to
  * another encoding on the way, does not arrive as it is. */
@@ -45,6 +69,10 @@ static bool ambiguous(const char *bytes, size_t length, bool utf8)
 {
   const unsigned char *p = (const unsigned char *)bytes, *end = p + length;
   while (p < end) {
+    if (end - p >= 8 && plain(p)) {
+      p += 8;
+      continue;
+    }
     if (*p == '\\' || *p == 0)
       return true;
     if (*p < 0x80) {
@@ -59,6 +87,32 @@ static bool ambiguous(const char *bytes, size_t length, bool utf8)
   return false;
 }
 
+/* A column may have become text since it was found to be bytea, and then
+ * PostgreSQL would cast declared bytea to its hexadecimal form. Sent in binary
+ * and undeclared, what could be text means the same to both, and every other
+ * type refuses it: but for types of a fixed width, if it has that width. */
+static bool fits_text_and_bytea(const char *bytes, size_t length)
+{
+  static const unsigned char widths[] = {1, 2, 4, 6, 8, 12, 16, 24, 32};
+  const unsigned char *p = (const unsigned char *)bytes, *end = p + length;
+  for (size_t i = 0; i < sizeof widths; i++)
+    if (length == widths[i])
+      return false;
+  return could_be_text(p, end);
+}
+
+/* Does the type decide about the string's bytes, and is it not known, or not
+ * known well enough? */
+static bool is_open(const char *bytes, size_t length, Oid known, bool utf8)
+{
+  const unsigned char *p = (const unsigned char *)bytes;
+  if (known && known != BYTEA)
+    return false;
+  return ambiguous(bytes, length, utf8) &&
+         (!known || (could_be_text(p, p + length) &&
+                     !fits_text_and_bytea(bytes, length)));
+}
+
 bool lpg_params_need_types(lua_State *L, int first, int count,
                            lpg_signature signature, bool utf8)
 {
@@ -66,16 +120,15 @@ bool lpg_params_need_types(lua_State *L, int first, int count,
     int index = first + i;
     size_t length;
     const char *bytes;
-    if (i < signature.count && signature.types[i])
-      continue;
+    Oid known = i < signature.count ? signature.types[i] : 0;
     switch (lua_type(L, index)) {
     case LUA_TTABLE:
-      if (!lpg_is_wrapper(L, index))
+      if (!known && !lpg_is_wrapper(L, index))
         return true;
       break;
     case LUA_TSTRING:
       bytes = lua_tolstring(L, index, &length);
-      if (ambiguous(bytes, length, utf8))
+      if (is_open(bytes, length, known, utf8))
         return true;
       break;
     }
@@ -91,6 +144,31 @@ static bool refuse(lpg_fault *fault, const char *text)
   return false;
 }
 
+/* Is there any type that could take the value? */
+static bool sendable(lua_State *L, int index, lpg_fault *fault)
+{
+  switch (lua_type(L, index)) {
+  case LUA_TFUNCTION:
+  case LUA_TTHREAD:
+  case LUA_TUSERDATA:
+    snprintf(fault->text, sizeof fault->text, "cannot send a %s",
+             luaL_typename(L, index));
+    return false;
+  case LUA_TLIGHTUSERDATA:
+    return !lua_touserdata(L, index) ||
+           refuse(fault, "cannot send a light userdata");
+  }
+  return true;
+}
+
+int lpg_params_check(lua_State *L, int first, int count, lpg_fault *fault)
+{
+  for (int i = 0; i < count; i++)
+    if (!sendable(L, first + i, fault))
+      return i + 1;
+  return 0;
+}
+
 /* The text appended to the buffer since `offset` is the value. */
 static bool appended(lpg_params *p, cell *c, size_t offset)
 {
@@ -103,7 +181,7 @@ static bool appended(lpg_params *p, cell *c, size_t offset)
 static bool convert_string(lua_State *L, int index, cell *c, lpg_fault *fault)
 {
   c->string = lua_tolstring(L, index, &c->length);
-  c->binary = c->type == BYTEA;
+  c->binary = c->type == BYTEA && ambiguous(c->string, c->length, false);
   if (!c->binary && memchr(c->string, 0, c->length))
     return refuse(fault, "a text cannot hold a NUL byte (only bytea can; "
                          "pg.bytea(s) says so)");
@@ -145,8 +223,7 @@ static bool convert_value(lua_State *L, lpg_params *p, int index, cell *c,
     return c->null = true;
   case LUA_TLIGHTUSERDATA:
     c->null = true;
-    return !lua_touserdata(L, index) ||
-           refuse(fault, "cannot send a light userdata");
+    return sendable(L, index, fault);
   case LUA_TBOOLEAN:
     lpg_buffer_text(&p->text, lua_toboolean(L, index) ? "true" : "false");
     return appended(p, c, offset);
@@ -162,13 +239,11 @@ static bool convert_value(lua_State *L, lpg_params *p, int index, cell *c,
     return lpg_is_wrapper(L, index) ? convert_wrapper(L, p, index, c, fault)
                                     : convert_table(L, p, index, c, fault);
   default:
-    snprintf(fault->text, sizeof fault->text, "cannot send a %s",
-             luaL_typename(L, index));
-    return false;
+    return sendable(L, index, fault);
   }
 }
 
-/* {value, a type's name or lpg_json_wrapper}. The value stays in the wrapper,
+/* {value, a type's name or LPG_JSON_WRAPPER}. The value stays in the wrapper,
  * which stays on the stack. */
 static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
                             lpg_fault *fault)
@@ -184,7 +259,7 @@ static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
     done = refuse(fault, "a wrapper without its type");
   } else if (lua_istable(L, value) && lpg_is_wrapper(L, value)) {
     done = refuse(fault, "a wrapped value is wrapped again");
-  } else if (strcmp(name, lpg_json_wrapper) == 0) {
+  } else if (strcmp(name, LPG_JSON_WRAPPER) == 0) {
     done = lpg_json_encode(L, value, &p->text, fault) && appended(p, c, offset);
   } else {
     const lpg_type *type = lpg_type_named(name);
@@ -206,8 +281,10 @@ static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
  * elsewhere it shall infer, also when a column's type has changed. */
 static bool chosen_by_type(lua_State *L, int index, const cell *c)
 {
-  return lua_type(L, index) == LUA_TTABLE ||
-         (c->string && (c->binary || ambiguous(c->string, c->length, false)));
+  if (lua_type(L, index) == LUA_TTABLE)
+    return true;
+  return c->string && ambiguous(c->string, c->length, false) &&
+         !(c->binary && fits_text_and_bytea(c->string, c->length));
 }
 
 /* libpq wants an array of each. */
@@ -244,9 +321,27 @@ Oid lpg_params_own_type(lua_State *L, int index)
   return type ? type->oid : 0;
 }
 
+/* No parameter of the statement has a higher number: one that only a value is
+ * declared for would count as one of its own. */
+static int highest_number(const char *sql)
+{
+  int highest = 0;
+  while ((sql = strchr(sql, '$'))) {
+    int number = 0;
+    for (sql++; *sql >= '0' && *sql <= '9' && number <= LPG_MAX_PARAMS; sql++)
+      number = number * 10 + (*sql - '0');
+    if (number > highest)
+      highest = number;
+  }
+  return highest;
+}
+
 void lpg_params_declare(lua_State *L, lpg_params *p, int first, int count,
                         lpg_request *request)
 {
+  int highest = highest_number(request->sql);
+  if (count > highest)
+    count = highest;
   while (count > 0 && !lpg_params_own_type(L, first + count - 1))
     count--;
   if (count == 0)
@@ -292,7 +387,9 @@ int lpg_params_convert(lua_State *L, lpg_params *p, int first, int count,
   for (int i = 0; i < count; i++)
     if (a.lengths[i] < 0)
       a.values[i] = p->text.data + (size_t)a.values[i];
-  request->types = typed ? a.types : NULL;
+  /* Of too many none is declared, so that the server says how many it wants. */
+  bool more = typed && count > highest_number(request->sql);
+  request->types = typed && !more ? a.types : NULL;
   request->values = a.values;
   request->lengths = a.lengths;
   request->formats = a.formats;
@@ -322,7 +419,7 @@ static int wrap(lua_State *L, int value, const char *type)
 static int json(lua_State *L)
 {
   luaL_checkany(L, 1);
-  return wrap(L, 1, lpg_json_wrapper);
+  return wrap(L, 1, LPG_JSON_WRAPPER);
 }
 
 static int bytea(lua_State *L)
@@ -331,10 +428,18 @@ static int bytea(lua_State *L)
   return wrap(L, 1, "bytea");
 }
 
+static const char *type_name(lua_State *L)
+{
+  size_t length;
+  const char *name = luaL_checklstring(L, 2, &length);
+  luaL_argcheck(L, strlen(name) == length, 2, "a NUL byte in a type's name");
+  return name;
+}
+
 static int typed(lua_State *L)
 {
   luaL_checkany(L, 1);
-  return wrap(L, 1, luaL_checkstring(L, 2));
+  return wrap(L, 1, type_name(L));
 }
 
 /* pg.array(t): t itself, marked as a list; with a type, also typed. */
@@ -343,8 +448,7 @@ static int array(lua_State *L)
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 2);
   if (!lua_isnil(L, 2)) {
-    const char *name = luaL_checkstring(L, 2);
-    return wrap(L, 1, lua_pushfstring(L, "%s[]", name));
+    return wrap(L, 1, lua_pushfstring(L, "%s[]", type_name(L)));
   }
   lua_settop(L, 1);
   lpg_mark_list(L);

@@ -39,6 +39,10 @@ Oid lpg_params_own_type(lua_State *L, int index);
 void lpg_params_declare(lua_State *L, lpg_params *p, int first, int count,
                         lpg_request *request);
 
+/* Before the server is asked for types: answers 0, or the number of a value
+ * that fits none, with the fault filled in. */
+int lpg_params_check(lua_State *L, int first, int count, lpg_fault *fault);
+
 /* Converts the values at `first`... into the request. Answers 0, or the
  * number of the parameter that does not fit, with the fault filled in. The
  * request points into the connection's memory and at the strings on the

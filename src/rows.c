@@ -6,6 +6,18 @@
 
 static const char *const plan_name = "pg.plan/1";
 
+/* Was the name on the top in the set below it already? It is now. */
+static bool seen(lua_State *L)
+{
+  lua_pushvalue(L, -1);
+  bool again = lua_rawget(L, -3) != LUA_TNIL;
+  lua_pushvalue(L, -2);
+  lua_pushboolean(L, 1);
+  lua_rawset(L, -5);
+  lua_pop(L, 1);
+  return again;
+}
+
 lpg_plan *lpg_plan_new(lua_State *L, const PGresult *result)
 {
   int count = PQnfields(result);
@@ -17,6 +29,7 @@ lpg_plan *lpg_plan_new(lua_State *L, const PGresult *result)
   plan->can_binary = true;
   bool pays = false;
   lua_createtable(L, count, 0);
+  lua_createtable(L, 0, count);
   for (int i = 0; i < count; i++) {
     lpg_column *column = &plan->columns[i];
     column->oid = PQftype(result, i);
@@ -24,8 +37,10 @@ lpg_plan *lpg_plan_new(lua_State *L, const PGresult *result)
     plan->can_binary &= column->type && column->type->binary;
     pays |= column->type && column->type->prefers_binary;
     column->name = lua_pushstring(L, PQfname(result, i));
-    lua_rawseti(L, -2, i + 1);
+    column->again = seen(L);
+    lua_rawseti(L, -3, i + 1);
   }
+  lua_pop(L, 1);
   plan->wants_binary = pays && plan->can_binary;
   lua_setiuservalue(L, -2, LPG_PLAN_NAMES);
   return plan;
@@ -120,12 +135,15 @@ lpg_misread lpg_rows_append(lua_State *L, const lpg_plan *plan,
   for (int i = 0; i < plan->count; i++) {
     size_t length = (size_t)PQgetlength(result, row, i);
     bool null = length == 0 && PQgetisnull(result, row, i);
-    if (null && shape == LPG_KEYED && !settings->keep_null)
+    bool absent = null && shape == LPG_KEYED && !settings->keep_null;
+    if (absent && !plan->columns[i].again)
       continue;
     if (shape == LPG_KEYED)
       lua_rawgeti(L, names, i + 1);
     const char *problem = NULL;
-    if (null)
+    if (absent)
+      lua_pushnil(L); /* the last of two namesakes counts, NULL or not */
+    else if (null)
       lua_pushlightuserdata(L, NULL);
     else
       problem =

@@ -14,7 +14,7 @@
 #include "statement.h"
 
 /* Which request is under way. */
-enum { RECOVER, RESTORE, DESCRIBE, RUN, DIAGNOSE };
+enum { RECOVER, RESTORE, DESCRIBE, RESOLVE, RUN, DIAGNOSE };
 
 /* The frame: the handle, the SQL text, the values; the connection just below
  * the operation's slot, and above it what the operation keeps. */
@@ -88,12 +88,32 @@ static const char *restoring(lua_State *L, lpg_conn *c)
       guarded ? "" : "SET default_transaction_read_only TO on");
 }
 
+static int misfit(lua_State *L, int slot, int parameter, const lpg_fault *fault)
+{
+  lpg_error_new(L, "invalid_parameter", "parameter $%d: %s", parameter,
+                fault->text);
+  lpg_error_number(L, "parameter", parameter);
+  return lpg_outcome_fail(L, slot, SQL);
+}
+
 static int send_describe(lua_State *L, lpg_op *op, int slot)
 {
+  lpg_fault fault;
   lpg_request request = {.kind = LPG_DESCRIBE, .sql = lua_tostring(L, SQL)};
+  int wrong = lpg_params_check(L, op->first, op->count, &fault);
+  if (wrong)
+    return misfit(L, slot, wrong, &fault);
   lpg_params_declare(L, &op->conn->params, op->first, op->count, &request);
   op->described = true;
   return send(L, op, slot, DESCRIBE, &request);
+}
+
+/* What the server's word on the parameters' types leaves open; the question is
+ * on the top. */
+static int send_question(lua_State *L, lpg_op *op, int slot)
+{
+  lpg_request request = {.kind = LPG_STATEMENT, .sql = lua_tostring(L, -1)};
+  return send(L, op, slot, RESOLVE, &request);
 }
 
 /* Behind a pooler a session cannot be made read-only: each transaction is. */
@@ -139,12 +159,8 @@ static int send_statement(lua_State *L, lpg_op *op, int slot)
                          .result_format = s && s->binary};
   int wrong = lpg_params_convert(L, &c->params, op->first, op->count,
                                  signature_of(s), &request, &fault);
-  if (wrong) {
-    lpg_error_new(L, "invalid_parameter", "parameter $%d: %s", wrong,
-                  fault.text);
-    lpg_error_number(L, "parameter", wrong);
-    return lpg_outcome_fail(L, slot, SQL);
-  }
+  if (wrong)
+    return misfit(L, slot, wrong, &fault);
   op->transaction = PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
   if (needs_read_only(c) && !make_read_only(L, op, &request)) {
     lpg_error_new(L, "wrong_action",
@@ -281,23 +297,42 @@ static bool begins_with(const char *tag, const char *const *words)
   return false;
 }
 
+static void forget(lua_State *L, const lpg_conn *c, int slot)
+{
+  if (c->unsettled == LPG_DDL)
+    lpg_conn_forget(L, slot + CONN);
+  else if (c->unsettled == LPG_TABLES)
+    lpg_conn_forget_tables(L, slot + CONN);
+}
+
 /* DDL makes stale what was learnt. So may SET (search_path, role) and GRANT
- * for tables; and the end of a transaction that did any of these. */
+ * what is known of tables; and taking back what a transaction did of these. */
 static void notice_ddl(lua_State *L, lpg_op *op, int slot, const char *tag)
 {
   static const char *const ddl[] = {"ALTER ", "DROP ", "CREATE ", "DISCARD",
                                     "DO",     "CALL",  "IMPORT ", NULL};
   static const char *const sets[] = {"SET", "RESET", "GRANT", "REVOKE", NULL};
-  static const char *const ends[] = {"COMMIT", "ROLLBACK", "PREPARE", NULL};
+  static const char *const undo[] = {"ROLLBACK", NULL};
   lpg_conn *c = op->conn;
-  bool undone = c->ddl_in_transaction && begins_with(tag, ends);
-  if (undone || begins_with(tag, ddl))
-    lpg_conn_forget(L, slot + CONN);
-  else if (begins_with(tag, sets))
-    lpg_conn_forget_tables(L, slot + CONN);
-  else
+  bool set = begins_with(tag, sets);
+  if (begins_with(tag, ddl))
+    c->unsettled = LPG_DDL;
+  else if (set && c->unsettled == LPG_SETTLED)
+    c->unsettled = LPG_TABLES;
+  else if (!set && !begins_with(tag, undo))
     return;
-  c->ddl_in_transaction = PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
+  forget(L, c, slot);
+}
+
+/* The request has ended, and with it, maybe, its transaction. */
+static void settle(lua_State *L, const lpg_op *op, int slot)
+{
+  lpg_conn *c = op->conn;
+  if (c->unsettled == LPG_SETTLED || !c->wire.pg ||
+      PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE)
+    return;
+  forget(L, c, slot);
+  c->unsettled = LPG_SETTLED;
 }
 
 /* No server tells when these change; the statement may. */
@@ -354,6 +389,9 @@ static void on_result(lua_State *L, lpg_op *op, int slot)
   case DESCRIBE:
     learn(L, slot, result);
     break;
+  case RESOLVE:
+    lpg_statement_settle(lua_touserdata(L, slot + STATEMENT), result);
+    break;
   case RUN:
     collect(L, op, slot);
     break;
@@ -400,9 +438,9 @@ static int shape(lua_State *L, lpg_op *op, int slot)
  * nothing can have been done twice; a procedure may have committed. */
 static bool stale(lua_State *L, lpg_op *op, int slot)
 {
-  static const char *const states[] = {"42804", "42883", "42846",
-                                       "42P08", "42725", "42P18",
-                                       "42704", "XX000", NULL};
+  static const char *const states[] = {"42804", "42883", "42846", "42809",
+                                       "42P08", "42725", "42P18", "42704",
+                                       "22P03", "08P01", "XX000", NULL};
   static const char *const values[] = {"22", NULL};
   char word[LPG_WORD];
   const lpg_wire *w = &op->conn->wire;
@@ -410,7 +448,7 @@ static bool stale(lua_State *L, lpg_op *op, int slot)
   if (!s || op->described || w->stop != LPG_RUNS || w->phase != LPG_IDLE ||
       !w->failure)
     return false;
-  bool typed = s->count >= 0;
+  bool typed = s->count >= 0, binary = s->binary;
   const char *state = PQresultErrorField(w->failure, PG_DIAG_SQLSTATE);
   bool type = state && begins_with(state, states);
   if (!type && !(typed && state && begins_with(state, values)))
@@ -418,7 +456,8 @@ static bool stale(lua_State *L, lpg_op *op, int slot)
   put_nil(L, slot + STATEMENT);
   remember(L, slot); /* forgets it */
   lpg_first_word(lua_tostring(L, SQL), word);
-  return type && typed && !op->transaction && strcmp(word, "call") != 0;
+  return type && (typed || binary) && !op->transaction &&
+         strcmp(word, "call") != 0;
 }
 
 static int fail(lua_State *L, lpg_op *op, int slot)
@@ -468,6 +507,13 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     if (failed)
       return fail(L, op, slot);
     lpg_notices_clear(&op->conn->wire.notices); /* they come again */
+    if (lpg_statement_ask(L, lua_touserdata(L, slot + STATEMENT)))
+      return send_question(L, op, slot);
+    remember(L, slot);
+    return proceed(L, op, slot);
+  case RESOLVE:
+    if (failed)
+      return fail(L, op, slot);
     remember(L, slot);
     return proceed(L, op, slot);
   case RESTORE:
@@ -481,6 +527,7 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     lpg_error_number(L, "elapsed", op->elapsed);
     return lpg_outcome_fail(L, slot, SQL);
   default:
+    settle(L, op, slot);
     if (!failed)
       return shape(L, op, slot);
     if (stale(L, op, slot))

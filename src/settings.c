@@ -186,7 +186,7 @@ void lpg_settings_open_library(lua_State *L, int core)
 {
   if (!lpg_ceilings_of(L)) { /* a second load must not lift a lock */
     lpg_ceilings *c = lua_newuserdatauv(L, sizeof *c, 0);
-    *c = (lpg_ceilings){.limits = {60, 10 * 1024 * 1024}};
+    *c = (lpg_ceilings){.limits = {.timeout = 60, .result = 10 * 1024 * 1024}};
     lua_rawsetp(L, LUA_REGISTRYINDEX, &ceilings_key);
   }
   lua_pushcfunction(L, limits);

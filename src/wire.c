@@ -469,6 +469,11 @@ static lpg_step fetch(lpg_wire *w)
     if (PQstatus(w->pg) == CONNECTION_OK && PQisBusy(w->pg))
       return w->broken ? lose(w) : more(w); /* PQgetResult would block */
     PGresult *result = PQgetResult(w->pg);
+    if (!result && w->preluding && PQstatus(w->pg) == CONNECTION_OK) {
+      w->preluding = false; /* the statement itself is next */
+      PQsetSingleRowMode(w->pg);
+      continue;
+    }
     if (!result && (!w->pipelined || w->synced || w->broken ||
                     PQstatus(w->pg) != CONNECTION_OK))
       return finish(w);

@@ -98,9 +98,10 @@ function lists.ssl_failed(e, raw, list)
     list[2] = "Verify that host and port lead to the server itself{place|}. A proxy or pooler in "
       .. "between needs TLS of its own."
     list[3] = "Test the connection again with pg.test{ ... }."
-  elseif has(e, "wrong version number", "during SSL exchange", "data after SSL response") then
-    first(list, "Verify that host and port are correct{place|}. What answers there does not speak "
-      .. "TLS as PostgreSQL does.")
+  elseif has(e, "wrong version number", "during SSL exchange", "data after SSL response",
+    "SSL SYSCALL error") then
+    first(list, "Verify that host and port are correct{place|}. What answers there breaks off, or "
+      .. "does not speak TLS as PostgreSQL does.")
   elseif name or has(e, "does not match host name") then
     list[2] = "As host, use the name that stands in the server's certificate"
       .. (name and (': host = "%s"'):format(name) or "") .. ". hostaddr can hold its address."

@@ -22,11 +22,11 @@ SELECT a.attname AS column,
            AND CASE WHEN role OPERATOR(pg_catalog.=) 0 THEN true
                     ELSE pg_catalog.pg_has_role(role, 'USAGE') END)) AS readable
   FROM pg_catalog.pg_class AS c
-  LEFT JOIN pg_catalog.pg_index AS i
-    ON i.indrelid OPERATOR(pg_catalog.=) c.oid AND i.indisprimary
+  LEFT JOIN pg_catalog.pg_constraint AS k
+    ON k.conrelid OPERATOR(pg_catalog.=) c.oid AND k.contype OPERATOR(pg_catalog.=) 'p'
   LEFT JOIN pg_catalog.pg_attribute AS a
     ON a.attrelid OPERATOR(pg_catalog.=) c.oid
-   AND a.attnum OPERATOR(pg_catalog.=) ANY (i.indkey)
+   AND a.attnum OPERATOR(pg_catalog.=) ANY (k.conkey)
  WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass($1)
  ORDER BY a.attnum]]
 
@@ -35,7 +35,7 @@ SELECT c.relname AS name, n.nspname AS schema,
        pg_catalog.pg_table_is_visible(c.oid) AS visible
   FROM pg_catalog.pg_class AS c
   JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
- WHERE c.relkind IN ('r', 'v', 'm', 'f', 'p')
+ WHERE c.relkind OPERATOR(pg_catalog.=) ANY ('{r,v,m,f,p}')
    AND n.nspname OPERATOR(pg_catalog.<>) ALL ('{pg_catalog,information_schema,pg_toast}')
  ORDER BY c.relname LIMIT 5000]]
 

@@ -120,7 +120,7 @@ local lost <const> = {
 local function decide_kind(e, raw)
   if e.kind then
     return e.kind
-  elseif raw.stage == "connect" then
+  elseif raw.stage == "connect" and (raw.kind or not e.sqlstate) then
     return connect_text.kind(e, raw)
   elseif e.sqlstate then
     return kind_of_state(e, raw)
@@ -189,7 +189,7 @@ local function complete(e)
   if not raw.stage and e.message and e.message:find("^connection to server ") then
     raw.stage = "connect"
   end
-  if raw.stage == "connect" and e.message then
+  if raw.stage == "connect" and e.message and not e.sqlstate then
     connect_text.clean(e, raw)
   end
   message_text.clean_context(e)

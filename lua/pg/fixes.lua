@@ -253,7 +253,8 @@ M.kinds = {
   {
     kind = "query_timeout",
     sqlstates = {},
-    when = "The statement did not finish in its time, or the server's statement_timeout ended it.",
+    when = "The statement did not finish in its time, or the server's statement_timeout ended it "
+      .. "(57014).",
     message = "the statement did not finish within its timeout{limit_is|}{elapsed_in|}",
     example = "the statement did not finish within its timeout of 60 s; it was cancelled",
     fixes = {
@@ -282,7 +283,7 @@ M.kinds = {
   {
     kind = "lock_timeout",
     sqlstates = { "55P03" },
-    when = "A lock was not to be had within lock_timeout, or at once with NOWAIT.",
+    when = "A lock could not be had within lock_timeout, or at once with NOWAIT.",
     message = "the lock could not be had in time",
     example = "canceling statement due to lock timeout",
     fixes = {
@@ -310,7 +311,7 @@ M.kinds = {
   {
     kind = "serialization_failure",
     sqlstates = { "40001" },
-    when = "Transactions at the same time cannot both succeed; running it again is right.",
+    when = "Two transactions at the same time could not both succeed. Running it again is right.",
     message = "a transaction at the same time got in the way",
     example = "could not serialize access due to concurrent update",
     fixes = {
@@ -321,7 +322,7 @@ M.kinds = {
   {
     kind = "deadlock_detected",
     sqlstates = { "40P01" },
-    when = "Transactions waited for each other; the server ended this one.",
+    when = "Transactions waited for each other, and the server ended this one.",
     message = "transactions waited for each other",
     example = "deadlock detected",
     fixes = {
@@ -409,7 +410,7 @@ M.kinds = {
     sqlstates = {},
     when = "The server is older than PostgreSQL 9.6.",
     message = "PostgreSQL 9.6 or higher is needed{server_is|}",
-    example = "PostgreSQL 9.6 or higher is needed (the server is PostgreSQL 9.5.25)",
+    example = "the server is PostgreSQL 9.5.25; this module needs 9.6 or newer",
     fixes = {
       "Upgrade the server to PostgreSQL 9.6 or higher.",
       "Check that host and port lead to the server that is meant{place|}.",

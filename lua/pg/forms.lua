@@ -186,7 +186,7 @@ local STALE_KEY = { ["42703"] = true, ["42501"] = true }
 ---@return {insertedId: any, rowCount: integer, row: table?}|nil
 ---@return pg.Error?
 function forms.insert(db, target, columns, given)
-  if type(target) == "table" and getmetatable(target) == nil then
+  if type(target) == "table" and not sql.is_identifier(target) then
     if columns ~= nil or given ~= nil then
       error("one table takes all: values belong in its `columns`", 2)
     end

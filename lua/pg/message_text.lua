@@ -248,7 +248,8 @@ function M.parameter_count(e, raw)
   if text:find("startup", 1, true) then
     return false
   end
-  text = text:gsub('".-"', ""):gsub("».-«", ""):gsub("«.-»", "")
+  local outward = (text:find("»", 1, true) or 0) < (text:find("«", 1, true) or 0)
+  text = text:gsub('".-"', ""):gsub(outward and "».-«" or "«.-»", "")
   local given, needed = text:match("^[^%d]+(%d+)[^%d]+(%d+)[^%d]*$")
   if not given then
     return false

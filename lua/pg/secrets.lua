@@ -36,6 +36,10 @@ local function inside(text, offset, ranges)
   if not low:find("passw", 1, true) then
     return
   end
+  -- SQL in a literal, at whatever depth: PASSWORD ''x'', PASSWORD ''''x''''.
+  for start, stop in low:gmatch("passw%a*%s*''+()[^']+()") do
+    ranges[#ranges + 1] = { offset + start - 1, offset + stop - 2 }
+  end
   for _, word in ipairs { "password", "sslpassword", "passwd" } do
     for start, stop in low:gmatch("%f[%w]" .. word .. "%s*=%s*()[^%s;&,]+()") do
       ranges[#ranges + 1] = { offset + start - 1, offset + stop - 2 }
@@ -58,7 +62,8 @@ local function literal_end(sql, at, escapes)
   end
 end
 
--- Calls found(first, last, before) for the text inside each literal of the SQL.
+-- Calls found(first, last, before, doubled) for the text inside each literal of the SQL; `doubled`
+-- says that the quotes in it are.
 local function literals(sql, found)
   local at = 1
   while true do
@@ -72,7 +77,7 @@ local function literals(sql, found)
       local before = sql:sub(math.max(1, at - 60), at - 1):gsub("[eEnN]$", "")
       before = before:gsub("[uU]&$", "")
       local stop = literal_end(sql, at, escapes)
-      found(at + 1, stop - 1, before)
+      found(at + 1, stop - 1, before, true)
       at = stop + 1
     elseif c == '"' then
       at = (sql:find('"', at + 1, true) or #sql) + 1
@@ -111,7 +116,7 @@ local function ranges_of(sql)
   if not suspicious(sql) then
     return ranges
   end
-  literals(sql, function(first, last, before)
+  literals(sql, function(first, last, before, doubled)
     if last < first then
       return
     elseif announces(before) then
@@ -119,14 +124,10 @@ local function ranges_of(sql)
     else
       local text = sql:sub(first, last)
       inside(text, first, ranges)
-      -- DO $$ ... PASSWORD 'x' ... $$ and 'ALTER ROLE x PASSWORD ''x''': one level deeper.
-      if text:find("'", 1, true) then
-        for _, r in ipairs(ranges_of((text:gsub("''", " '")))) do
-          local stop = first + r[2] - 1
-          if sql:find("^''", stop) then -- the first half of the quote that ends it
-            stop = stop - 1
-          end
-          ranges[#ranges + 1] = { first + r[1] - 1, stop }
+      -- DO $$ ... PASSWORD 'x' ... $$: one level deeper.
+      if not doubled and text:find("'", 1, true) then
+        for _, r in ipairs(ranges_of(text)) do
+          ranges[#ranges + 1] = { first + r[1] - 1, first + r[2] - 1 }
         end
       end
     end

@@ -4,6 +4,7 @@ local core = require "pg.core"
 
 local sql = {}
 
+local wrapper_meta = getmetatable(core.json(true))
 local raw_meta = { __name = "pg.raw" }
 local identifier_meta = { __name = "pg.identifier" }
 
@@ -56,6 +57,9 @@ function sql.identifier(...)
   return setmetatable({ table.concat(parts, ".") }, identifier_meta)
 end
 
+---@return boolean
+function sql.is_identifier(value) return getmetatable(value) == identifier_meta end
+
 --- A table's name, quoted: "users", "schema.table" (split at its dot), or a
 --- pg.identifier.
 ---@param name string|table
@@ -63,7 +67,7 @@ end
 ---@return string
 function sql.table_name(name, level)
   level = (level or 1) + 1
-  if getmetatable(name) == identifier_meta then return name[1] end
+  if sql.is_identifier(name) then return name[1] end
   if type(name) ~= "string" then
     error("a table's name must be a string or a pg.identifier, not a " .. type(name), level)
   end
@@ -137,8 +141,10 @@ function sql.place(values, value)
   return "$" .. values.n
 end
 
+-- Whatever its metatable: JSON libraries mark lists with theirs.
 local function is_list(value)
-  return type(value) == "table" and (getmetatable(value) == nil or core.is_list(value))
+  if type(value) ~= "table" or sql.is_raw(value) then return false end
+  return getmetatable(value) ~= wrapper_meta or core.is_list(value)
 end
 
 --- `column = value` joined by AND: pg.null is IS NULL, a sequence is = ANY.

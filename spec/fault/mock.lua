@@ -36,7 +36,12 @@ function Session:startup(answer)
 end
 
 function Session:write(bytes)
-  self.client:send(bytes)
+  local sent = 0
+  while sent < #bytes and not self.gone do
+    local last, _, part = self.client:send(bytes, sent + 1)
+    sent = last or part
+    if sent < #bytes then coroutine.yield() end
+  end
 end
 
 --- A message of the server: its type and what it consists of.
@@ -45,9 +50,15 @@ function Session:send(kind, ...)
   self:write(kind .. string.pack(">I4", #body + 4) .. body)
 end
 
---- What a server says after the sign-in, up to its first ReadyForQuery.
-function Session:welcome(parameters)
+--- The sign-in succeeds.
+function Session:accept()
+  self.accepted = true
   self:send("R", string.pack(">I4", 0))
+end
+
+--- All that a server says up to its first ReadyForQuery.
+function Session:welcome(parameters)
+  if not self.accepted then self:accept() end
   for name, value in pairs(parameters) do self:send("S", name, "\0", value, "\0") end
   self:send("K", string.pack(">I4I4", 4711, 1))
   self:send("Z", "I")
@@ -64,6 +75,7 @@ local function pump(self)
   local client = self.listener:accept()
   if client then
     client:settimeout(0)
+    client:setoption("tcp-nodelay", true)
     local session = setmetatable({ client = client, input = "" }, Session)
     session.thread = coroutine.create(self.script)
     self.sessions[#self.sessions + 1] = session

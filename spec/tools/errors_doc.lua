@@ -27,6 +27,7 @@ local out = {
   "server's or libpq's own text, `tostring(err)` a block for people, `err:report()` a text for a",
   "support request without passwords and parameter values. `err.fixes` is the list given here,",
   "with the names, limits and versions of the case filled in, and what fits this very case first.",
+  "`err.retryable` is true where running the same again may help and cannot do it twice.",
   "",
 }
 for _, entry in ipairs(errors.kinds) do
