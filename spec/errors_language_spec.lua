@@ -16,18 +16,13 @@ local ENGLISH <const> = 'column "nix" does not exist'
 -- Those that the server speaks, in the end.
 local languages = { "de", "es", "fr", "ja", "ru", "zh_CN" }
 
-local function write(path, text)
-  local file <close> = assert(io.open(path, "w"))
-  file:write(text)
-end
-
 -- Programs that run the server's with these locales; nil where no locale can be made.
 local function foreign_programs(folder)
   local source = { "comment_char %", "escape_char /" }
   for name in ("CTYPE COLLATE MONETARY NUMERIC TIME MESSAGES"):gmatch("%a+") do
     source[#source + 1] = ('LC_%s\ncopy "POSIX"\nEND LC_%s'):format(name, name)
   end
-  write(folder .. "/source", table.concat(source, "\n") .. "\n")
+  support.write(folder .. "/source", table.concat(source, "\n") .. "\n")
   local found, _, code = support.run(([[cd %s && mkdir locales bin
     localedef -c -i ./source -f UTF-8 locales/xx.utf8 >/dev/null 2>&1
     test -d locales/xx.utf8/LC_MESSAGES || exit 1

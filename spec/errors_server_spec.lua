@@ -29,16 +29,14 @@ end
 
 setup(function()
   folder = support.folder()
-  local hba <close> = assert(io.open(folder .. "/hba", "w"))
-  hba:write [[
+  support.write(folder .. "/hba", [[
 local all peer_user peer
 local all all trust
 hostssl all tls_only 127.0.0.1/32 scram-sha-256
 hostssl all with_certificate 127.0.0.1/32 scram-sha-256 clientcert=verify-full
 host all banned 127.0.0.1/32 reject
 host all app_user,no_login,expired,one_only,nobody_such,no_password 127.0.0.1/32 scram-sha-256
-]]
-  hba:close()
+]])
   os.execute("chmod 644 " .. folder .. "/hba")
   server = assert(throwaway.start { ssl = true, settings = { hba_file = folder .. "/hba",
     max_connections = 20, deadlock_timeout = "50ms", password_encryption = "scram-sha-256" } })

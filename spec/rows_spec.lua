@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Rows: their three shapes, NULLs and names, what outlives the connection and what changes under a
 -- statement that is remembered; and what a server may say that is not true.
-local mock = require "spec.fault.mock"
+local impostor = require "spec.fault.impostor"
 local pg = require "pg"
 local support = require "spec.support"
 local throwaway = require "pg.throwaway"
@@ -274,63 +274,6 @@ describe("rowCount", function()
   end)
 end)
 
--- A server that answers the statements after the session's set-up with what `answers` gives for
--- their text: { columns = { { name, oid, format } }, rows = { { bytes } }, tag = , before = f }.
-local function impostor(answer_to)
-  local function answer(session, extended, given)
-    local fields = {}
-    for i, column in ipairs(given.columns or {}) do
-      fields[i] = string.pack(">zI4I2I4i2i4I2", column[1], 0, 0, column[2], -1, -1, column[3] or 0)
-    end
-    if given.before then given.before(session) end
-    if extended then session:send("1") session:send("2") end
-    if given.columns then session:send("T", string.pack(">I2", #fields), table.concat(fields)) end
-    for _, row in ipairs(given.rows or {}) do
-      local cells = {}
-      for i, cell in ipairs(row) do
-        cells[i] = cell and string.pack(">s4", cell) or string.pack(">i4", -1)
-      end
-      session:send("D", string.pack(">I2", #cells), table.concat(cells))
-    end
-    session:send("C", given.tag or "SELECT 1", "\0")
-  end
-
-  return mock.start(function(session)
-    if not session:startup() then return end
-    session:welcome { server_version = "15.0", server_encoding = "UTF8", client_encoding = "UTF8",
-      DateStyle = "ISO, MDY", IntervalStyle = "postgres", standard_conforming_strings = "on" }
-    local sql, set_up
-    while true do
-      local kind = session:read(1)
-      local length = kind and session:read(4)
-      local body = length and session:read(string.unpack(">I4", length) - 4)
-      if not body or kind == "X" then return end
-      if kind == "P" then sql = string.unpack("z", body, body:find("\0", 1, true) + 1) end
-      if kind == "Q" then sql = string.unpack("z", body) end
-      if kind == "Q" or kind == "S" then
-        answer(session, kind == "S", set_up and answer_to(sql) or
-          { columns = { { "pid", 23 }, { "digits", 23 } }, rows = { { "4711", "1" } } })
-        session:send("Z", "I")
-        set_up = true
-      end
-    end
-  end)
-end
-
--- Asks one impostor one thing after another: ask(answer, settings) gives what db:query gives.
-local function with_impostor(body)
-  local given
-  local liars <close> = impostor(function() return given end)
-  mock.call(function()
-    local liar <close> = assert(pg.connect(liars.options))
-    local count = 0
-    body(function(answer, settings)
-      given, count = answer, count + 1
-      return liar:with(settings or {}):query("statement " .. count)
-    end, liars)
-  end)
-end
-
 -- The liar is believed, or the error names the column and the row, and the next answer is read.
 local function misread(ask, oid, bytes, format, problem)
   local err = failed("invalid_value", ask {
@@ -344,7 +287,7 @@ end
 
 describe("a server's answer", function()
   it("may have 65535 columns (R4)", function()
-    with_impostor(function(ask)
+    impostor.asked(function(ask)
       local columns, row = {}, {}
       for i = 1, 65535 do columns[i], row[i] = { "c" .. i, 23 }, tostring(i) end
       local given = { columns = columns, rows = { row } }
@@ -356,7 +299,7 @@ describe("a server's answer", function()
   end)
 
   it("may name columns with nothing, and alike (R6)", function()
-    with_impostor(function(ask)
+    impostor.asked(function(ask)
       local given = { columns = { { "", 23 }, { "a", 23 }, { "", 23 }, { "a", 23 } },
         rows = { { "1", "2", "3", false }, { false, "2", false, "4" } }, tag = "SELECT 2" }
       same({ { [""] = 3 }, { a = 4 } }, assert(ask(given)).rows)
@@ -367,7 +310,7 @@ describe("a server's answer", function()
   end)
 
   it("may hold a NUL in text: its length counts (R19)", function()
-    with_impostor(function(ask)
+    impostor.asked(function(ask)
       same({ { v = "a\0b" } },
         assert(ask { columns = { { "v", 25 } }, rows = { { "a\0b" } } }).rows)
       misread(ask, 23, "1\0", 0, "not an integer")
@@ -403,7 +346,7 @@ describe("a server's answer", function()
       [1009] = { '{"a', '{"a\\', '{a"b}', '{"a"b}', "{a{b}" },
       [1001] = { '{"\\\\xZ"}' },
     }
-    with_impostor(function(ask)
+    impostor.asked(function(ask)
       for oid, texts in pairs(garbage) do
         for _, text in ipairs(texts) do misread(ask, oid, text) end
       end
@@ -411,7 +354,7 @@ describe("a server's answer", function()
   end)
 
   it("nested without end is refused (R22)", function()
-    with_impostor(function(ask)
+    impostor.asked(function(ask)
       misread(ask, 1007, ("{"):rep(100000), 0, "more than six dimensions")
       misread(ask, 1009, ("{"):rep(7) .. "a" .. ("}"):rep(7), 0, "more than six dimensions")
       misread(ask, 114, ("["):rep(200000), 0, "1000 levels")
@@ -424,7 +367,7 @@ describe("a server's answer", function()
     local sizes <const> = { [16] = 1, [18] = 1, [20] = 8, [21] = 2, [23] = 4, [26] = 4, [700] = 4,
       [701] = 8, [1082] = 4, [1083] = 8, [1114] = 8, [1184] = 8, [1186] = 16, [1266] = 12,
       [2950] = 16, [3220] = 8 }
-    with_impostor(function(ask)
+    impostor.asked(function(ask)
       for oid, size in pairs(sizes) do
         for length = 0, size + 2 do
           if length ~= size then misread(ask, oid, ("\0"):rep(length), 1) end
@@ -460,7 +403,7 @@ describe("a server's answer", function()
       ORDER BY oid]]).rows
     local seed = os.time()
     math.randomseed(seed)
-    with_impostor(function(ask)
+    impostor.asked(function(ask)
       for _, row in ipairs(oids) do
         for format = 0, 1 do
           for _ = 1, 3 do
@@ -483,7 +426,7 @@ describe("a server's answer", function()
   it("may have any tag: what is no count counts the rows (R23)", function()
     local tags <const> = { "", "INSERT 0 99999999999999999999999999", "SELECT", "MERGE x",
       "SELECT -1", ("x"):rep(1000), "SELECT 18446744073709551616" }
-    with_impostor(function(ask)
+    impostor.asked(function(ask)
       for _, tag in ipairs(tags) do
         same({ rows = { { v = 1 } }, rowCount = 1 },
           assert(ask { columns = { { "v", 23 } }, rows = { { "1" } }, tag = tag }))
@@ -495,16 +438,16 @@ describe("a server's answer", function()
   end)
 
   it("in another encoding is set right before the next statement (R24)", function()
-    with_impostor(function(ask, liars)
+    impostor.asked(function(ask, liar)
       assert(ask { columns = {}, before = function(session)
         session:send("S", "client_encoding\0LATIN1\0")
       end })
-      assert(not liars.heard:find("SET client_encoding", 1, true))
+      assert(not liar.heard:find("SET client_encoding", 1, true))
       assert(ask { tag = "SET", before = function(session)
         session:send("S", "client_encoding\0UTF8\0")
       end })
-      local _, set = liars.heard:find("SET client_encoding TO 'UTF8'", 1, true)
-      assert(set and liars.heard:find("statement 2", set, true))
+      local _, set = liar.heard:find("SET client_encoding TO 'UTF8'", 1, true)
+      assert(set and liar.heard:find("statement 2", set, true))
     end)
   end)
 end)

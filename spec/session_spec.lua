@@ -83,6 +83,18 @@ describe("the session's set-up", function()
     db:close()
   end)
 
+  it("makes values independent of the environment (R11 to R13)", function()
+    local output, errors = support.child([[
+      local row = require "pg".connect():query("SELECT date '2026-01-15' AS d, 1 / 3::float8 AS f, "
+        .. "current_setting('client_encoding') AS e").rows[1]
+      print(row.d, row.f == 1 / 3, row.e)]], {
+      PGHOST = server.dir, PGPORT = server.options.port, PGUSER = "postgres",
+      PGDATABASE = "postgres", PGDATESTYLE = "German", PGTZ = "Asia/Tokyo",
+      PGCLIENTENCODING = "LATIN1", PGOPTIONS = "-c extra_float_digits=-15",
+    })
+    assert.same({ "2026-01-15\ttrue\tUTF8\n", "" }, { output, errors })
+  end)
+
   -- What a script does, and the row that comes all the same.
   local row <const> = [[SELECT date '2026-01-15' AS d, interval '1 day 2 hours' AS i,
     1 / 3::float8 AS f, 'ä'::text AS t]]
@@ -420,11 +432,13 @@ describe("connecting in a coroutine", function()
     end)
     for _ = 1, 5 do assert(coroutine.resume(thread)) end
     assert.is_false(hung.sessions[1].gone)
+    collectgarbage "stop" -- it does not take a collection
     assert(coroutine.close(thread))
     support.eventually(function()
       mock.call(wait, nil, "r", 0)
       return hung.sessions[1].gone
     end)
+    collectgarbage "restart"
     assert.equal(0, sessions(admin))
   end)
 end)

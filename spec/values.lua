@@ -23,7 +23,8 @@ local function nested(depth)
 end
 
 -- A type and its samples, each { literal, value }; `expression` where no literal can be written,
--- `of` for a type with a modifier, `since` for the server's version. `text_only`: never in binary.
+-- `of` for a type with a modifier, `since` for the server's version, `big` for one to leave out of
+-- what is repeated. `text_only`: never in binary.
 -- What comes back is compared by IS NOT DISTINCT FROM and as text; by "text" alone where the type
 -- has no equality; as "json", whose text is not kept.
 values.types = {
@@ -148,7 +149,7 @@ values.types = {
       { a = math.maxinteger, b = math.mininteger, c = 9007199254740993 } },
     { '{"a":[],"b":{},"c":[[],[{}]],"d":null}', { a = {}, b = {}, c = { {}, { {} } }, d = null } },
     { '{"":0,"1":1}', { [""] = 0, ["1"] = 1 } }, { '[0.1,1E-7,-0.0]', { 0.1, 1e-7, -0.0 } },
-    { brackets(1000), nested(1000) }, { "", { ("x"):rep(2 ^ 20) },
+    { brackets(1000), nested(1000) }, { "", { ("x"):rep(2 ^ 20) }, big = true,
       expression = [[('["' || repeat('x', 1048576) || '"]')]] } },
   { "jsonb", title = "R22", equal = "json",
     { "{}", {} }, { "[]", {} }, { "1", 1 }, { "-0.5", -0.5 }, { "1e2", 100 }, { "1.0", 1.0 },
@@ -170,7 +171,7 @@ values.types = {
     { "::/0", "::/0" }, { "2001:db8::/32", "2001:db8::/32" } },
   { "macaddr", { "08:00:2b:01:02:03", "08:00:2b:01:02:03" }, { "FFFFFFFFFFFF",
     "ff:ff:ff:ff:ff:ff" } },
-  { "macaddr8", { "08:00:2b:01:02:03:04:05", "08:00:2b:01:02:03:04:05" },
+  { "macaddr8", since = 10, { "08:00:2b:01:02:03:04:05", "08:00:2b:01:02:03:04:05" },
     { "08:00:2b:01:02:03", "08:00:2b:ff:fe:01:02:03" } },
   { "bit", { "101", "101", of = "bit(3)" }, { "1", "1" }, { ("10"):rep(4), ("10"):rep(4),
     of = "bit(8)" }, { ("110"):rep(300), ("110"):rep(300), of = "bit(900)" } },
@@ -273,7 +274,7 @@ end
 function values.samples(db, kind, short)
   local list = {}
   for i = 2, values.known(db, kind) and #kind or 0 do
-    local big = kind[i].expression or #kind[i][1] > 1000 or #tostring(kind[i][2]) > 1000
+    local big = kind[i].big or #kind[i][1] > 1000 or #tostring(kind[i][2]) > 1000
     if values.known(db, kind[i]) and not (short and big) then list[#list + 1] = kind[i] end
   end
   return list

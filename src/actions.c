@@ -45,6 +45,10 @@ static bool refused(lua_State *L, lpg_action action, int count)
     lpg_error_new(L, "invalid_parameter", "the SQL text holds a NUL byte");
     return true;
   }
+  if (length > LPG_MAX_MESSAGE) {
+    lpg_error_new(L, "invalid_parameter", "the SQL text is longer than 1 GB");
+    return true;
+  }
   if (count > LPG_MAX_PARAMS) {
     lpg_error_new(L, "invalid_parameter",
                   "%d parameters: a statement takes at most %d", count,

@@ -128,9 +128,10 @@ static int fail_to_set_up(lua_State *L, lpg_op *op, int slot)
 
 static int refuse_version(lua_State *L, lpg_op *op, int slot)
 {
+  const char *version = PQparameterStatus(op->conn->wire.pg, "server_version");
   lpg_error_new(L, "unsupported_version",
                 "the server is PostgreSQL %s; this module needs 9.6 or newer",
-                PQparameterStatus(op->conn->wire.pg, "server_version"));
+                version ? version : "of an unknown version");
   return fail(L, op, slot);
 }
 
@@ -213,7 +214,7 @@ static int end_turn(lua_State *L, lpg_op *op, int slot)
   if (now < w->deadline)
     return LPG_CONTINUE;
   if (passed + 1 >= left || now >= op->deadline) {
-    lpg_wire_give_up(w);
+    lpg_wire_lose(w);
     return fail_to_connect(L, op, slot);
   }
   lua_pushfstring(L, "%s%stimeout expired\n",
@@ -275,6 +276,10 @@ static int begin(lua_State *L, int status, lua_KContext action)
   /* by the password function, or while it waited */
   if (lpg_op_blocks(c) || c->closed)
     return lpg_raise(L, "the connection is %s", c->op ? "busy" : "closed");
+  if (action == RESET && c->wire.phase == LPG_IDLE) { /* it reset it, too */
+    lua_pushboolean(L, true);
+    return 1;
+  }
   lua_pushvalue(L, CONN); /* just below the slot, as lpg_outcome_fail wants */
   lpg_op *op = lpg_op_begin(L, -1);
   int slot = lua_gettop(L);

@@ -13,7 +13,7 @@
 
 enum { LPG_MAX_PARAMS = 65535 };
 /* libpq fails on messages of 1 GB and takes the connection with it. */
-#define LPG_MAX_MESSAGE ((size_t)1024 * 1024 * 1024 - 64 * 1024)
+#define LPG_MAX_MESSAGE ((size_t)1023 * 1024 * 1024)
 
 typedef struct lpg_params {
   lpg_buffer text;   /* converted values, each with a NUL */

@@ -4,8 +4,8 @@
 #include <lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "collect.h"
 #include "deadline.h"
 #include "error.h"
 #include "outcome.h"
@@ -16,16 +16,7 @@
 /* Which request is under way. */
 enum { RECOVER, RESTORE, DESCRIBE, RESOLVE, RUN, DIAGNOSE };
 
-/* The frame: the handle, the SQL text, the values; the connection just below
- * the operation's slot, and above it what the operation keeps. */
-enum { HANDLE = 1, SQL = 2, VALUES = 3 };
-enum { CONN = -1, STATEMENT = 1, PLAN, NAMES, ROWS, KEPT = ROWS };
-
-static void put_nil(lua_State *L, int index)
-{
-  lua_pushnil(L);
-  lua_replace(L, index);
-}
+enum { OWN_RESULT = 1024 * 1024 };
 
 /* --- sending ---------------------------------------------------------- */
 
@@ -50,6 +41,8 @@ static int send(lua_State *L, lpg_op *op, int slot, int stage,
                 const lpg_request *request)
 {
   lpg_limits limits = remaining(op);
+  if (stage != RUN) /* an answer to us, not to the script */
+    limits.result = OWN_RESULT;
   op->stage = stage;
   if (!lpg_wire_send(&op->conn->wire, request, &limits))
     return refused(L, op, slot);
@@ -206,194 +199,18 @@ static int advance(lua_State *L, lpg_op *op, int slot)
   return send_statement(L, op, slot);
 }
 
-/* --- what comes back -------------------------------------------------- */
-
-static void remember(lua_State *L, int slot)
-{
-  lua_pushvalue(L, slot + STATEMENT);
-  lpg_statement_keep(L, slot + CONN, SQL);
-}
-
-/* The server's answer to Describe: the last result has the types. */
-static void learn(lua_State *L, int slot, const PGresult *result)
-{
-  const lpg_op *op = lua_touserdata(L, slot);
-  int count = PQnparams(result);
-  lpg_statement *s = lpg_statement_new(L, count);
-  for (int i = 0; i < count; i++) { /* what was told is not the server's word */
-    bool told = i < op->count && lpg_params_own_type(L, op->first + i);
-    s->types[i] = told ? 0 : PQparamtype(result, i);
-  }
-  lua_replace(L, slot + STATEMENT);
-  if (PQnfields(result) > 0) {
-    const lpg_plan *plan = lpg_plan_new(L, result);
-    s->binary = plan->wants_binary || (op->conn->shy && plan->can_binary);
-    lua_pop(L, 1);
-  }
-}
-
-/* The plan of a result's columns: the statement's, if it still fits. */
-static void plan_columns(lua_State *L, lpg_op *op, int slot,
-                         const PGresult *result)
-{
-  lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
-  if (s && lua_getiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN) ==
-               LUA_TUSERDATA) {
-    if (lpg_plan_fits(lua_touserdata(L, -1), result)) {
-      lua_replace(L, slot + PLAN);
-      return;
-    }
-    lua_pop(L, 1);
-  }
-  const lpg_plan *plan = lpg_plan_new(L, result);
-  lua_replace(L, slot + PLAN);
-  if (op->script)
-    return;
-  if (!s) {
-    s = lpg_statement_new(L, -1);
-    lua_replace(L, slot + STATEMENT);
-  }
-  s->binary = plan->wants_binary || (op->conn->shy && plan->can_binary);
-  lua_pushvalue(L, slot + PLAN);
-  lua_setiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN);
-  remember(L, slot);
-}
-
-/* A statement of the script (or the only one) begins to answer. */
-static void begin(lua_State *L, lpg_op *op, int slot, const PGresult *result)
-{
-  op->answering = true;
-  op->rows = op->affected = 0;
-  op->tabular = PQresultStatus(result) == PGRES_SINGLE_TUPLE ||
-                PQresultStatus(result) == PGRES_TUPLES_OK;
-  put_nil(L, slot + PLAN);
-  put_nil(L, slot + ROWS);
-  if (!op->tabular)
-    return;
-  plan_columns(L, op, slot, result);
-  const lpg_plan *plan = lua_touserdata(L, slot + PLAN);
-  lua_getiuservalue(L, slot + PLAN, LPG_PLAN_NAMES);
-  lua_replace(L, slot + NAMES);
-  lpg_rows_new(L, plan, slot + PLAN, &op->settings);
-  lua_replace(L, slot + ROWS);
-}
-
-/* A cell that cannot be read: what follows is let go, the error is kept. */
-static void misread(lua_State *L, lpg_op *op, int slot, lpg_misread what)
-{
-  lpg_error_new(L, "invalid_value", "column \"%s\", row %d: %s",
-                what.column->name, (int)op->rows, what.problem);
-  lpg_error_string(L, "column", what.column->name);
-  lua_replace(L, slot + ROWS);
-  op->misread = true;
-  op->conn->wire.dropped = true;
-}
-
-static bool begins_with(const char *tag, const char *const *words)
-{
-  for (; *words; words++)
-    if (strncmp(tag, *words, strlen(*words)) == 0)
-      return true;
-  return false;
-}
-
-static void forget(lua_State *L, const lpg_conn *c, int slot)
-{
-  if (c->unsettled == LPG_DDL)
-    lpg_conn_forget(L, slot + CONN);
-  else if (c->unsettled == LPG_TABLES)
-    lpg_conn_forget_tables(L, slot + CONN);
-}
-
-/* DDL makes stale what was learnt. So may SET (search_path, role) and GRANT
- * what is known of tables; and taking back what a transaction did of these. */
-static void notice_ddl(lua_State *L, lpg_op *op, int slot, const char *tag)
-{
-  static const char *const ddl[] = {"ALTER ", "DROP ", "CREATE ", "DISCARD",
-                                    "DO",     "CALL",  "IMPORT ", NULL};
-  static const char *const sets[] = {"SET", "RESET", "GRANT", "REVOKE", NULL};
-  static const char *const undo[] = {"ROLLBACK", NULL};
-  lpg_conn *c = op->conn;
-  bool set = begins_with(tag, sets);
-  if (begins_with(tag, ddl))
-    c->unsettled = LPG_DDL;
-  else if (set && c->unsettled == LPG_SETTLED)
-    c->unsettled = LPG_TABLES;
-  else if (!set && !begins_with(tag, undo))
-    return;
-  forget(L, c, slot);
-}
-
-/* The request has ended, and with it, maybe, its transaction. */
-static void settle(lua_State *L, const lpg_op *op, int slot)
-{
-  lpg_conn *c = op->conn;
-  if (c->unsettled == LPG_SETTLED || !c->wire.pg ||
-      PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE)
-    return;
-  forget(L, c, slot);
-  c->unsettled = LPG_SETTLED;
-}
-
-/* No server tells when these change; the statement may. */
-static void notice_settings(lpg_conn *c, const char *tag, const char *sql)
-{
-  static const char *const all[] = {"RESET", "DISCARD", NULL};
-  static const char digits[] = "extra_float_digits", nulls[] = "array_nulls";
-  if (strcmp(tag, "SET") == 0)
-    while (*sql && strncasecmp(sql, digits, sizeof digits - 1) != 0 &&
-           strncasecmp(sql, nulls, sizeof nulls - 1) != 0)
-      sql++;
-  else if (!begins_with(tag, all))
-    return;
-  c->settings_changed |= *sql != '\0';
-}
-
-/* The number in a command tag; 0 where there is none. */
-static lua_Integer tuples(PGresult *result)
-{
-  const char *text = PQcmdTuples(result);
-  int64_t count;
-  return lpg_integer_parse(text, strlen(text), &count) ? count : -1;
-}
-
-static void collect(lua_State *L, lpg_op *op, int slot)
-{
-  PGresult *result = op->conn->wire.result;
-  ExecStatusType status = PQresultStatus(result);
-  if (!op->answering)
-    begin(L, op, slot, result);
-  const lpg_plan *plan = lua_touserdata(L, slot + PLAN);
-  for (int i = 0, n = PQntuples(result); i < n; i++) {
-    lpg_misread what = lpg_rows_append(L, plan, &op->settings, result, i,
-                                       slot + ROWS, slot + NAMES, ++op->rows);
-    if (what.problem) {
-      misread(L, op, slot, what);
-      return;
-    }
-  }
-  if (status == PGRES_SINGLE_TUPLE)
-    return;
-  op->answering = false;
-  op->answers++;
-  lua_Integer count = tuples(result);
-  op->affected = count >= 0 ? count : op->rows;
-  notice_ddl(L, op, slot, PQcmdStatus(result));
-  notice_settings(op->conn, PQcmdStatus(result), lua_tostring(L, SQL));
-}
-
 static void on_result(lua_State *L, lpg_op *op, int slot)
 {
   const PGresult *result = op->conn->wire.result;
   switch (op->stage) {
   case DESCRIBE:
-    learn(L, slot, result);
+    lpg_learn(L, slot, result);
     break;
   case RESOLVE:
     lpg_statement_settle(lua_touserdata(L, slot + STATEMENT), result);
     break;
   case RUN:
-    collect(L, op, slot);
+    lpg_collect(L, op, slot);
     break;
   case DIAGNOSE: /* statement_timeout, in milliseconds */
     if (PQntuples(result) == 1)
@@ -450,11 +267,11 @@ static bool stale(lua_State *L, lpg_op *op, int slot)
     return false;
   bool typed = s->count >= 0, binary = s->binary;
   const char *state = PQresultErrorField(w->failure, PG_DIAG_SQLSTATE);
-  bool type = state && begins_with(state, states);
-  if (!type && !(typed && state && begins_with(state, values)))
+  bool type = state && lpg_begins_with(state, states);
+  if (!type && !(typed && state && lpg_begins_with(state, values)))
     return false;
-  put_nil(L, slot + STATEMENT);
-  remember(L, slot); /* forgets it */
+  lpg_put_nil(L, slot + STATEMENT);
+  lpg_remember(L, slot); /* forgets it */
   lpg_first_word(lua_tostring(L, SQL), word);
   return type && (typed || binary) && !op->transaction &&
          strcmp(word, "call") != 0;
@@ -509,12 +326,12 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     lpg_notices_clear(&op->conn->wire.notices); /* they come again */
     if (lpg_statement_ask(L, lua_touserdata(L, slot + STATEMENT)))
       return send_question(L, op, slot);
-    remember(L, slot);
+    lpg_remember(L, slot);
     return proceed(L, op, slot);
   case RESOLVE:
     if (failed)
       return fail(L, op, slot);
-    remember(L, slot);
+    lpg_remember(L, slot);
     return proceed(L, op, slot);
   case RESTORE:
     return failed ? fail(L, op, slot) : proceed(L, op, slot);
@@ -527,7 +344,7 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     lpg_error_number(L, "elapsed", op->elapsed);
     return lpg_outcome_fail(L, slot, SQL);
   default:
-    settle(L, op, slot);
+    lpg_settle(L, op, slot);
     if (!failed)
       return shape(L, op, slot);
     if (stale(L, op, slot))

@@ -9,13 +9,7 @@
 #include <unistd.h>
 
 #include "deadline.h"
-
-enum {
-  LPG_STRETCH = 64, /* results between looks at the clock */
-  /* What one message may have over the limit: these buffers hold bytes of the
-   * next one, and the text of an error is not a result. */
-  LPG_SLACK = 2 * 1024 * 1024
-};
+#include "fetch.h"
 
 /* How long a cancelled statement may take to end before the connection is
  * cut: as long as its own time limit, within one and five seconds. */
@@ -71,7 +65,7 @@ void lpg_wire_disown(lpg_wire *w)
   lpg_wire_close(w);
 }
 
-static void keep_words(lpg_wire *w)
+void lpg_wire_keep_words(lpg_wire *w)
 {
   const char *words = w->pg ? PQerrorMessage(w->pg) : "";
   if (!w->words && *words)
@@ -79,9 +73,9 @@ static void keep_words(lpg_wire *w)
 }
 
 /* Ends the connection and keeps what libpq said last. */
-static lpg_step lose(lpg_wire *w)
+lpg_step lpg_wire_lose(lpg_wire *w)
 {
-  keep_words(w);
+  lpg_wire_keep_words(w);
   w->needs_password = w->pg && PQconnectionNeedsPassword(w->pg);
   w->was_encrypted = w->pg && PQsslInUse(w->pg);
   lpg_cancel_forget(&w->cancel);
@@ -134,17 +128,12 @@ void lpg_wire_connect(lpg_wire *w, const char *const *keywords,
   lpg_notices_receive(&w->notices, w->pg);
 }
 
-void lpg_wire_give_up(lpg_wire *w)
-{
-  lose(w);
-}
-
 /* PQconnectPoll must not be called before the socket is ready: on one that is
  * not connected yet it would go on as if it were. */
 static lpg_step step_connecting(lpg_wire *w)
 {
   if (!w->pg || PQstatus(w->pg) == CONNECTION_BAD)
-    return lose(w);
+    return lpg_wire_lose(w);
   w->stop = lpg_now() >= w->deadline ? LPG_TIMED_OUT : LPG_RUNS;
   if (w->stop == LPG_TIMED_OUT)
     return LPG_DONE;
@@ -165,7 +154,7 @@ static lpg_step step_connecting(lpg_wire *w)
   case PGRES_POLLING_FAILED:
     break;
   }
-  return lose(w);
+  return lpg_wire_lose(w);
 }
 
 /* --- sending ---------------------------------------------------------- */
@@ -210,7 +199,7 @@ bool lpg_wire_send(lpg_wire *w, const lpg_request *request,
   w->dropped = w->flushed = w->awaited = w->broken = false;
   w->pipelined = w->synced = w->partial = w->copying = w->dry = false;
   w->steps = 0;
-  w->preluding = false;
+  w->preluding = w->answered = false;
   w->received = w->since = 0;
   w->limits = *limits;
   w->started = lpg_now();
@@ -221,86 +210,13 @@ bool lpg_wire_send(lpg_wire *w, const lpg_request *request,
   if (w->pipelined && PQpipelineStatus(w->pg) != PQ_PIPELINE_OFF)
     PQexitPipelineMode(w->pg);
   if (PQstatus(w->pg) == CONNECTION_BAD)
-    lose(w);
+    lpg_wire_lose(w);
   else
     w->phase = LPG_IDLE;
   return false;
 }
 
-/* --- fetching --------------------------------------------------------- */
-
-size_t lpg_wire_row_bytes(const PGresult *result, int row)
-{
-  int columns = PQnfields(result);
-  size_t bytes = 7 + 4 * (size_t)columns; /* header, count, lengths */
-  for (int i = 0; i < columns; i++)
-    bytes += (size_t)PQgetlength(result, row, i);
-  return bytes;
-}
-
-/* Takes in what has come. Notifications are let go: libpq would hoard them
- * without bound. A whole message means the one before it has ended. */
-static void absorb(lpg_wire *w)
-{
-  if (!PQconsumeInput(w->pg) && !w->broken) {
-    w->broken = true;
-    keep_words(w); /* before libpq adds that its socket is invalid */
-  }
-  for (PGnotify *n; (n = PQnotifies(w->pg)) != NULL; w->since = 0)
-    PQfreemem(n);
-  if (w->notices.received != w->noticed) {
-    w->noticed = w->notices.received;
-    w->since = 0;
-  }
-}
-
-static bool encrypted(const lpg_wire *w)
-{
-  return PQsslInUse(w->pg) || PQgssEncInUse(w->pg);
-}
-
-/* One slice through the relay. Answers whether anything moved. */
-static bool pump(lpg_wire *w)
-{
-  long n = lpg_relay_pump(&w->relay);
-  bool moved = n != 0 || lpg_relay_pending(&w->relay);
-  if (n > 0)
-    w->since += (double)n;
-  if (moved || encrypted(w))
-    absorb(w);
-  return moved;
-}
-
-static void keep_failure(lpg_wire *w, PGresult *result)
-{
-  if (w->failure && PQresultErrorField(w->failure, PG_DIAG_SQLSTATE)) {
-    PQclear(result);
-    return;
-  }
-  PQclear(w->failure);
-  w->failure = result;
-}
-
-/* Idle, proven by ReadyForQuery; or lost. */
-static lpg_step finish(lpg_wire *w)
-{
-  if (w->pipelined && PQstatus(w->pg) == CONNECTION_OK &&
-      !PQexitPipelineMode(w->pg))
-    return lose(w);
-  /* Not when libpq has closed its descriptor: the number is not ours then. */
-  while (lpg_relay_engaged(&w->relay) && !w->broken && PQsocket(w->pg) >= 0) {
-    if (lpg_relay_pending(&w->relay))
-      pump(w);
-    else if (!lpg_relay_release(&w->relay))
-      break;
-  }
-  PGTransactionStatusType t = PQtransactionStatus(w->pg);
-  if (w->broken || PQstatus(w->pg) != CONNECTION_OK || t == PQTRANS_UNKNOWN ||
-      t == PQTRANS_ACTIVE || lpg_relay_engaged(&w->relay))
-    return lose(w);
-  w->phase = LPG_IDLE;
-  return LPG_DONE;
-}
+/* --- stopping --------------------------------------------------------- */
 
 void lpg_wire_stop(lpg_wire *w, lpg_stop why)
 {
@@ -316,7 +232,7 @@ void lpg_wire_stop(lpg_wire *w, lpg_stop why)
   if (lpg_cancel_start(&w->cancel, w->pg))
     w->phase = LPG_CANCELLING;
   else
-    lose(w);
+    lpg_wire_lose(w);
 }
 
 /* The statement under way was abandoned, and somebody else goes on: nobody
@@ -326,162 +242,7 @@ void lpg_wire_resume(lpg_wire *w)
   w->deadline = lpg_now() + grace(w);
 }
 
-/* The message under way can no longer fit. Within the limit it is let come to
- * its end, since a request to cancel does not stop a row being sent; a larger
- * one costs the connection. */
-static void weigh(lpg_wire *w)
-{
-  double most = w->limits.result + LPG_SLACK;
-  if (encrypted(w))
-    most += w->limits.result / 16; /* records have heads and tails */
-  if (w->since > most) {
-    w->stop = w->stop == LPG_RUNS ? LPG_TOO_LARGE : w->stop;
-    lose(w);
-  } else if (!w->dropped && w->since > most - w->received) {
-    w->dropped = true;
-    lpg_wire_stop(w, LPG_TOO_LARGE);
-  }
-}
-
-/* libpq needs more bytes: what to wait for, or LPG_AGAIN. A row that is still
- * incomplete although data has been taken in may be of any size, and libpq has
- * already made room for it: from here on it gets it in slices. Decrypted bytes
- * that no poll would show are looked for once before a wait. */
-static lpg_step more(lpg_wire *w)
-{
-  bool moved = false;
-  if (w->partial && !w->dry) {
-    if (lpg_relay_engaged(&w->relay) ||
-        lpg_relay_engage(&w->relay, PQsocket(w->pg)))
-      moved = pump(w);
-    else if (encrypted(w))
-      absorb(w);
-    weigh(w);
-    if (w->phase == LPG_LOST)
-      return LPG_DONE;
-    w->dry = !moved && encrypted(w);
-    if (moved || w->dry || w->broken)
-      return LPG_AGAIN;
-  }
-  w->dry = false;
-  w->awaited = true;
-  return lpg_relay_blocked(&w->relay) ? LPG_READ_WRITE : LPG_READ;
-}
-
-/* Nobody asked for COPY: IN is ended with an error, OUT is cancelled and what
- * still comes is dropped. */
-static void refuse_copy(lpg_wire *w, ExecStatusType status)
-{
-  if (status == PGRES_COPY_OUT) {
-    w->copying = true;
-    lpg_wire_stop(w, LPG_COPY);
-  } else if (PQputCopyEnd(w->pg, "COPY FROM STDIN needs copy_in") >= 0) {
-    w->stop = w->stop == LPG_RUNS ? LPG_COPY : w->stop;
-    w->flushed = false;
-  } else {
-    w->broken = true;
-  }
-}
-
-/* Answers LPG_AGAIN when the COPY has ended, or a stretch of it is done. */
-static lpg_step drain_copy(lpg_wire *w)
-{
-  for (int i = 0; i < LPG_STRETCH; i++) {
-    char *data = NULL;
-    int n = PQgetCopyData(w->pg, &data, 1);
-    PQfreemem(data);
-    if (n == 0)
-      return w->broken ? lose(w) : more(w);
-    w->since = 0;
-    if (n < 0) {
-      w->copying = false;
-      break;
-    }
-  }
-  return LPG_AGAIN;
-}
-
-/* A row, counted. Answers whether the caller shall see it. */
-static bool admit(lpg_wire *w, PGresult *result)
-{
-  w->since = 0;
-  for (int i = 0, n = PQntuples(result); i < n; i++)
-    w->received += (double)lpg_wire_row_bytes(result, i);
-  if (w->received > w->limits.result && !w->dropped) {
-    w->dropped = true;
-    lpg_wire_stop(w, LPG_TOO_LARGE);
-  }
-  return !w->dropped;
-}
-
-/* Sorts one result. Answers LPG_AGAIN for those that nobody needs to see. */
-static lpg_step sort(lpg_wire *w, PGresult *result)
-{
-  ExecStatusType status = PQresultStatus(result);
-  switch (status) {
-  case PGRES_SINGLE_TUPLE:
-  case PGRES_TUPLES_OK:
-  case PGRES_COMMAND_OK:
-  case PGRES_EMPTY_QUERY:
-    if (w->preluding || !admit(w, result))
-      break;
-    w->result = result;
-    return LPG_RESULT;
-  case PGRES_PIPELINE_SYNC:
-    w->synced = true;
-    break;
-  case PGRES_COPY_IN:
-  case PGRES_COPY_OUT:
-  case PGRES_COPY_BOTH:
-    refuse_copy(w, status);
-    break;
-  case PGRES_PIPELINE_ABORTED:
-    break;
-  default: /* PGRES_FATAL_ERROR, PGRES_BAD_RESPONSE */
-    keep_failure(w, result);
-    return LPG_AGAIN;
-  }
-  PQclear(result);
-  return LPG_AGAIN;
-}
-
-static lpg_step flush(lpg_wire *w)
-{
-  int left = PQflush(w->pg);
-  w->flushed = left <= 0;
-  w->broken |= left < 0;
-  w->awaited = !w->flushed;
-  return w->flushed ? LPG_AGAIN : LPG_READ_WRITE;
-}
-
-static lpg_step fetch(lpg_wire *w)
-{
-  for (int i = 0; i < LPG_STRETCH; i++) {
-    if (w->phase == LPG_CANCELLING || w->phase == LPG_LOST)
-      return w->phase == LPG_LOST ? LPG_DONE : LPG_AGAIN;
-    if (!w->flushed) {
-      lpg_step need = flush(w);
-      if (need != LPG_AGAIN)
-        return need;
-    }
-    if (w->copying)
-      return drain_copy(w);
-    if (PQstatus(w->pg) == CONNECTION_OK && PQisBusy(w->pg))
-      return w->broken ? lose(w) : more(w); /* PQgetResult would block */
-    PGresult *result = PQgetResult(w->pg);
-    if (!result && w->preluding && PQstatus(w->pg) == CONNECTION_OK) {
-      w->preluding = false; /* the statement itself is next */
-      PQsetSingleRowMode(w->pg);
-      continue;
-    }
-    if (!result && (!w->pipelined || w->synced || w->broken ||
-                    PQstatus(w->pg) != CONNECTION_OK))
-      return finish(w);
-    if (result && sort(w, result) == LPG_RESULT)
-      return LPG_RESULT;
-  }
-  return LPG_AGAIN;
-}
+/* --- stepping --------------------------------------------------------- */
 
 /* Only the deadline counts while the request to cancel is under way: the next
  * statement must not be hit by it. */
@@ -501,24 +262,11 @@ static void expire(lpg_wire *w, double late)
   bool running = w->phase == LPG_FETCHING;
   if (running && w->limits.strict) {
     w->stop = LPG_TIMED_OUT;
-    lose(w);
+    lpg_wire_lose(w);
   } else if (running)
     lpg_wire_stop(w, LPG_TIMED_OUT);
   else if (late >= grace(w) || !descriptor_ready(w, POLLIN))
-    lose(w);
-}
-
-static lpg_step step_fetching(lpg_wire *w)
-{
-  if (w->awaited) {
-    w->awaited = false;
-    if (lpg_relay_engaged(&w->relay))
-      pump(w);
-    else
-      absorb(w);
-    w->partial = true;
-  }
-  return fetch(w);
+    lpg_wire_lose(w);
 }
 
 lpg_step lpg_wire_step(lpg_wire *w)
@@ -535,7 +283,7 @@ lpg_step lpg_wire_step(lpg_wire *w)
   if (w->phase == LPG_LOST)
     return LPG_DONE;
   lpg_step need =
-      w->phase == LPG_CANCELLING ? step_cancelling(w) : step_fetching(w);
+      w->phase == LPG_CANCELLING ? step_cancelling(w) : lpg_fetch(w);
   if (need != LPG_RESULT)
     w->steps = 0; /* the clock is looked at before each wait and stretch */
   return need;

@@ -83,8 +83,15 @@ typedef struct lpg_wire {
 
   /* how far the current request is */
   PostgresPollingStatusType polling;
-  bool flushed, awaited, broken, pipelined, synced, partial, copying, dry;
-  bool preluding; /* the prelude's results are next */
+  bool flushed;  /* all is sent */
+  bool awaited;  /* there was a wait: there may be something to read */
+  bool partial;  /* data was taken in, and no whole message came of it */
+  bool dry;      /* TLS has been asked for bytes that no poll would show */
+  bool copying;  /* COPY data comes, which is dropped */
+  bool answered; /* by a result of any kind */
+  bool pipelined, preluding; /* the prelude's results are next */
+  bool synced;               /* the pipeline's end has come */
+  bool broken; /* the link is, but what was read before is still there */
   unsigned steps;
   double since; /* bytes through the relay since the last whole message */
   size_t noticed;
@@ -95,8 +102,10 @@ void lpg_wire_init(lpg_wire *w);
  * LPG_CONNECTING at the deadline: a later one may be set. */
 void lpg_wire_connect(lpg_wire *w, const char *const *keywords,
                       const char *const *values, double deadline);
-/* Ends an attempt to connect, timed out or not; keeps libpq's last words. */
-void lpg_wire_give_up(lpg_wire *w);
+/* Ends the connection, or the attempt to connect, and keeps libpq's last
+ * words. Answers LPG_DONE. */
+lpg_step lpg_wire_lose(lpg_wire *w);
+void lpg_wire_keep_words(lpg_wire *w);
 /* Sends a request on an idle connection; false: libpq refused it, and
  * PQerrorMessage says why. Values are copied by libpq before it returns. */
 bool lpg_wire_send(lpg_wire *w, const lpg_request *request,

@@ -249,7 +249,9 @@ function lists.invalid_parameter(e, raw, list)
   if e.sqlstate == "42P18" then
     lead(list, 2)
   elseif raw.needed == 0 then
-    list[1] = "Pass no values. The SQL has no $1."
+    list[1] = (e.sql or ""):find("$1", 1, true)
+        and "Pass no values. In DDL, and in quotes, $1 is no parameter."
+      or "Pass no values. The SQL has no $1."
     list[2], list[3] = fixes.no_parameters, nil
   elseif raw.needed then
     list[1] = ("Pass exactly %d value%s, in order. nil and pg.null are NULL."):format(

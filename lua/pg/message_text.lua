@@ -55,7 +55,7 @@ local no_relation <const> = set [[select set of nowait skip if not only table la
 function M.relations(sql)
   local list = {}
   sql = sql:sub(1, 10000)
-  for word, at in sql:gmatch("(%a+)%s+()") do
+  for word, at in sql:gmatch("%f[%a](%a+)%s+()") do -- a long word is looked at once
     while at and before_relation[word:lower()] do
       local name, schema, stop = chain(sql, at)
       local call = name and sql:find("^%s*%(", stop) and word:lower() ~= "into"

@@ -11,7 +11,7 @@
 ---@field port? integer|string|integer[] default 5432
 ---@field database? string also `dbname`
 ---@field user? string also `username`
----@field password? string|fun(): string a function is called for each new connection
+---@field password? string|fun(): string?, any a function is called for each new connection; or nil and why
 ---@field sslmode? "disable"|"require"|"verify-ca"|"verify-full" default: `require` for remote hosts
 ---@field sslrootcert? string a file; "system" with libpq 16 and later
 ---@field sslcert? string

@@ -13,23 +13,27 @@ local words <const> = {
 
 -- Whether the text right before a literal says that it is a secret: PASSWORD 'x', token = 'x'.
 local function announces(before)
-  before = before:lower():gsub('["%s]*[:=]?=?>?%s*$', "")
-  for _, word in ipairs(words) do
-    if before:find(word .. "$") then
+  local last = before:find('[%w_"%s:=>]$') and before:match('([%w_]+)["%s]*[:=]?=?>?%s*$')
+  last = last and last:lower()
+  for _, word in ipairs(last and words or {}) do
+    if last:find(word .. "$") then
       return true
     end
   end
-  return before:find("password%s+encrypted$") ~= nil
+  return false
 end
 
 -- The parts of a literal that are secrets in a connection string or URI.
 local function inside(text, offset, ranges)
   local low = text:lower()
-  local at = low:find("://", 1, true)
+  local at, stop = low:find("://", 1, true), 0
   while at do
-    local start, stop = low:sub(at, at + 500):match("^://[^:/@%s]*:()[^@%s]+()@")
-    if start then
-      ranges[#ranges + 1] = { offset + at + start - 2, offset + at + stop - 3 }
+    local start = low:match("^://[^:/@%s]*:()", at)
+    if start and stop < start then
+      stop = low:find("[@%s]", start) or #low + 1
+    end
+    if start and stop > start and low:sub(stop, stop) == "@" then
+      ranges[#ranges + 1] = { offset + start - 1, offset + stop - 2 }
     end
     at = low:find("://", at + 3, true)
   end
@@ -37,12 +41,12 @@ local function inside(text, offset, ranges)
     return
   end
   -- SQL in a literal, at whatever depth: PASSWORD ''x'', PASSWORD ''''x''''.
-  for start, stop in low:gmatch("passw%a*%s*''+()[^']+()") do
-    ranges[#ranges + 1] = { offset + start - 1, offset + stop - 2 }
+  for start, last in low:gmatch("passw%a?%a?%a?%a?%a?%s*''+()[^']+()") do
+    ranges[#ranges + 1] = { offset + start - 1, offset + last - 2 }
   end
   for _, word in ipairs { "password", "sslpassword", "passwd" } do
-    for start, stop in low:gmatch("%f[%w]" .. word .. "%s*=%s*()[^%s;&,]+()") do
-      ranges[#ranges + 1] = { offset + start - 1, offset + stop - 2 }
+    for start, last in low:gmatch("%f[%w]" .. word .. "%s*=%s*()[^%s;&,]+()") do
+      ranges[#ranges + 1] = { offset + start - 1, offset + last - 2 }
     end
   end
 end
@@ -111,7 +115,7 @@ local function suspicious(text)
   return false
 end
 
-local function ranges_of(sql)
+local function ranges_of(sql, depth)
   local ranges = {}
   if not suspicious(sql) then
     return ranges
@@ -124,9 +128,9 @@ local function ranges_of(sql)
     else
       local text = sql:sub(first, last)
       inside(text, first, ranges)
-      -- DO $$ ... PASSWORD 'x' ... $$: one level deeper.
-      if not doubled and text:find("'", 1, true) then
-        for _, r in ipairs(ranges_of(text)) do
+      -- DO $$ ... PASSWORD 'x' ... $$: one level deeper, and not without end.
+      if not doubled and (depth or 0) < 4 and text:find("'", 1, true) then
+        for _, r in ipairs(ranges_of(text, (depth or 0) + 1)) do
           ranges[#ranges + 1] = { first + r[1] - 1, first + r[2] - 1 }
         end
       end
@@ -176,10 +180,11 @@ end
 
 ---The secrets that stand in a statement, for `hide`.
 ---@param sql? string
+---@param ranges? integer[][]
 ---@return string[]
-function M.of(sql)
+function M.of(sql, ranges)
   local list = {}
-  for _, r in ipairs(sql and ranges_of(sql) or {}) do
+  for _, r in ipairs(sql and (ranges or ranges_of(sql)) or {}) do
     if #list > 100 then
       break
     elseif r[2] - r[1] >= 2 then -- shorter ones stand in many innocent words
@@ -219,11 +224,11 @@ function M.hide(text, known)
   return (M.mask(text, nil, ranges_of(plain)))
 end
 
-local function scrub_sql(sql, position)
-  if not sql or not suspicious(sql) then
+local function scrub_sql(sql, position, ranges)
+  if not sql or #ranges == 0 then
     return sql, position
   end
-  local masked, at = M.mask(sql, wording.byte_of(sql, position or 1))
+  local masked, at = M.mask(sql, wording.byte_of(sql, position or 1), ranges)
   return masked, position and wording.character_of(masked, at)
 end
 
@@ -233,9 +238,11 @@ local shown <const> = { "message", "detail", "hint", "context" }
 ---@param e table
 ---@param raw table its `internal_query` too
 function M.scrub(e, raw)
-  local known = M.of(e.sql)
-  e.sql, e.position = scrub_sql(e.sql, e.position)
-  raw.internal_query, raw.internal_position = scrub_sql(raw.internal_query, raw.internal_position)
+  local ranges, inner = e.sql and ranges_of(e.sql) or {}, raw.internal_query
+  local known = M.of(e.sql, ranges)
+  e.sql, e.position = scrub_sql(e.sql, e.position, ranges)
+  raw.internal_query, raw.internal_position = scrub_sql(inner, raw.internal_position,
+    inner and ranges_of(inner))
   for _, name in ipairs(shown) do
     e[name] = e[name] and M.hide(e[name], known)
   end

@@ -12,7 +12,8 @@
  *
  *   stall up|down|both|off      pass nothing on, read nothing
  *   cut up|down N               close both sides after N bytes more
- *   at up|down T K cut|stall N  the same in the K-th message of type T from
+ *   hold up|down N              pass N bytes more, then stall
+ *   at up|down T K cut|hold N   the same in the K-th message of type T from
  *                               now, after N bytes of it
  *   reset on|off                cut with RST instead of FIN
  *   chop N                      pieces of N bytes; 0: as they come
@@ -21,7 +22,9 @@
  *   refuse on|off, deaf on|off  nothing listens; nothing is accepted
  *   flood N                     N notices before the server's next words; -1:
  *                               nothing else for ever
- *   stat                        "CONNECTIONS CANCELS UP DOWN", in all so far */
+ *   stat                        "CONNECTIONS CANCELS UP DOWN", in all so far
+ *   quit                        for children of the driver hold the line, too
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -324,9 +327,9 @@ static void obey(const char *line)
   int way = !strcmp(a, "down") ? DOWN : UP;
   if (!strcmp(word, "stall")) {
     stall(both || !strcmp(a, "up"), both || way == DOWN);
-  } else if (!strcmp(word, "cut")) {
+  } else if (!strcmp(word, "cut") || !strcmp(word, "hold")) {
     for (int i = 0; i < LINKS; i++) {
-      bonds[i].way[way].fuse = CUT;
+      bonds[i].way[way].fuse = *word == 'c' ? CUT : STALL;
       bonds[i].way[way].quota = (size_t)atol(b);
     }
   } else if (!strcmp(word, "at")) {
@@ -347,6 +350,8 @@ static void obey(const char *line)
     deaf = on;
   } else if (!strcmp(word, "flood")) {
     flood_left = atol(a);
+  } else if (!strcmp(word, "quit")) {
+    exit(0);
   } else if (!strcmp(word, "stat")) {
     snprintf(answer, sizeof answer, "%llu %llu %llu %llu", connections, cancels,
              passed[UP], passed[DOWN]);

@@ -53,9 +53,11 @@ function Proxy:calm()
 end
 
 function Proxy:close()
-  if self.control then self.control:close() end
-  if self.pipe then self.pipe:close() end
-  self.control, self.pipe = nil, nil
+  if not self.pipe then return end
+  self.control:send "quit\n"
+  self.control:close()
+  self.pipe:close()
+  self.pipe = nil
 end
 
 Proxy.__close = Proxy.close

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+#include "collect.h"
+
+#include <lauxlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "error.h"
+#include "rows.h"
+#include "statement.h"
+
+void lpg_remember(lua_State *L, int slot)
+{
+  lua_pushvalue(L, slot + STATEMENT);
+  lpg_statement_keep(L, slot + CONN, SQL);
+}
+
+/* The server's answer to Describe: the last result has the types. */
+void lpg_learn(lua_State *L, int slot, const PGresult *result)
+{
+  const lpg_op *op = lua_touserdata(L, slot);
+  int count = PQnparams(result);
+  lpg_statement *s = lpg_statement_new(L, count);
+  for (int i = 0; i < count; i++) { /* what was told is not the server's word */
+    bool told = i < op->count && lpg_params_own_type(L, op->first + i);
+    s->types[i] = told ? 0 : PQparamtype(result, i);
+  }
+  lua_replace(L, slot + STATEMENT);
+  if (PQnfields(result) > 0) {
+    const lpg_plan *plan = lpg_plan_new(L, result);
+    s->binary = plan->wants_binary || (op->conn->shy && plan->can_binary);
+    lua_pop(L, 1);
+  }
+}
+
+/* The plan of a result's columns: the statement's, if it still fits. */
+static void plan_columns(lua_State *L, lpg_op *op, int slot,
+                         const PGresult *result)
+{
+  lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
+  if (s && lua_getiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN) ==
+               LUA_TUSERDATA) {
+    if (lpg_plan_fits(lua_touserdata(L, -1), result)) {
+      lua_replace(L, slot + PLAN);
+      return;
+    }
+    lua_pop(L, 1);
+  }
+  const lpg_plan *plan = lpg_plan_new(L, result);
+  lua_replace(L, slot + PLAN);
+  if (op->script)
+    return;
+  if (!s) {
+    s = lpg_statement_new(L, -1);
+    lua_replace(L, slot + STATEMENT);
+  }
+  s->binary = plan->wants_binary || (op->conn->shy && plan->can_binary);
+  lua_pushvalue(L, slot + PLAN);
+  lua_setiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN);
+  lpg_remember(L, slot);
+}
+
+/* A statement of the script (or the only one) begins to answer. */
+static void begin(lua_State *L, lpg_op *op, int slot, const PGresult *result)
+{
+  op->answering = true;
+  op->rows = op->affected = 0;
+  op->tabular = PQresultStatus(result) == PGRES_SINGLE_TUPLE ||
+                PQresultStatus(result) == PGRES_TUPLES_OK;
+  lpg_put_nil(L, slot + PLAN);
+  lpg_put_nil(L, slot + ROWS);
+  if (!op->tabular)
+    return;
+  plan_columns(L, op, slot, result);
+  const lpg_plan *plan = lua_touserdata(L, slot + PLAN);
+  lua_getiuservalue(L, slot + PLAN, LPG_PLAN_NAMES);
+  lua_replace(L, slot + NAMES);
+  lpg_rows_new(L, plan, slot + PLAN, &op->settings);
+  lua_replace(L, slot + ROWS);
+}
+
+/* A cell that cannot be read: what follows is let go, the error is kept. */
+static void misread(lua_State *L, lpg_op *op, int slot, lpg_misread what)
+{
+  lpg_error_new(L, "invalid_value", "column \"%s\", row %d: %s",
+                what.column->name, (int)op->rows, what.problem);
+  lpg_error_string(L, "column", what.column->name);
+  lua_replace(L, slot + ROWS);
+  op->misread = true;
+  op->conn->wire.dropped = true;
+}
+
+static void forget(lua_State *L, const lpg_conn *c, int slot)
+{
+  if (c->unsettled == LPG_DDL)
+    lpg_conn_forget(L, slot + CONN);
+  else if (c->unsettled == LPG_TABLES)
+    lpg_conn_forget_tables(L, slot + CONN);
+}
+
+/* DDL makes stale what was learnt. So may SET (search_path, role) and GRANT
+ * what is known of tables; and taking back what a transaction did of these. */
+static void notice_ddl(lua_State *L, lpg_op *op, int slot, const char *tag)
+{
+  static const char *const ddl[] = {"ALTER ", "DROP ", "CREATE ", "DISCARD",
+                                    "DO",     "CALL",  "IMPORT ", NULL};
+  static const char *const sets[] = {"SET", "RESET", "GRANT", "REVOKE", NULL};
+  static const char *const undo[] = {"ROLLBACK", NULL};
+  lpg_conn *c = op->conn;
+  bool set = lpg_begins_with(tag, sets);
+  if (lpg_begins_with(tag, ddl))
+    c->unsettled = LPG_DDL;
+  else if (set && c->unsettled == LPG_SETTLED)
+    c->unsettled = LPG_TABLES;
+  else if (!set && !lpg_begins_with(tag, undo))
+    return;
+  forget(L, c, slot);
+}
+
+void lpg_settle(lua_State *L, const lpg_op *op, int slot)
+{
+  lpg_conn *c = op->conn;
+  if (c->unsettled == LPG_SETTLED || !c->wire.pg ||
+      PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE)
+    return;
+  forget(L, c, slot);
+  c->unsettled = LPG_SETTLED;
+}
+
+/* No server tells when these change; the statement may. */
+static void notice_settings(lpg_conn *c, const char *tag, const char *sql)
+{
+  static const char *const all[] = {"RESET", "DISCARD", NULL};
+  static const char digits[] = "extra_float_digits", nulls[] = "array_nulls";
+  if (strcmp(tag, "SET") == 0)
+    while (*sql && strncasecmp(sql, digits, sizeof digits - 1) != 0 &&
+           strncasecmp(sql, nulls, sizeof nulls - 1) != 0)
+      sql++;
+  else if (!lpg_begins_with(tag, all))
+    return;
+  c->settings_changed |= *sql != '\0';
+}
+
+/* The number in a command tag; 0 where there is none. */
+static lua_Integer tuples(PGresult *result)
+{
+  const char *text = PQcmdTuples(result);
+  int64_t count;
+  return lpg_integer_parse(text, strlen(text), &count) ? count : -1;
+}
+
+void lpg_collect(lua_State *L, lpg_op *op, int slot)
+{
+  PGresult *result = op->conn->wire.result;
+  ExecStatusType status = PQresultStatus(result);
+  if (!op->answering)
+    begin(L, op, slot, result);
+  const lpg_plan *plan = lua_touserdata(L, slot + PLAN);
+  for (int i = 0, n = PQntuples(result); i < n; i++) {
+    lpg_misread what = lpg_rows_append(L, plan, &op->settings, result, i,
+                                       slot + ROWS, slot + NAMES, ++op->rows);
+    if (what.problem) {
+      misread(L, op, slot, what);
+      return;
+    }
+  }
+  if (status == PGRES_SINGLE_TUPLE)
+    return;
+  op->answering = false;
+  op->answers++;
+  lua_Integer count = tuples(result);
+  op->affected = count >= 0 ? count : op->rows;
+  notice_ddl(L, op, slot, PQcmdStatus(result));
+  notice_settings(op->conn, PQcmdStatus(result), lua_tostring(L, SQL));
+}

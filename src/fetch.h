@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* fetch: a request's answer, one step at a time: flushing, reading under the
+ * relay, counting bytes, sorting results, and the end at ReadyForQuery.
+ * Belongs to wire, and like it knows no Lua. */
+#ifndef LPG_FETCH_H
+#define LPG_FETCH_H
+
+#include "wire.h"
+
+enum { LPG_STRETCH = 64 }; /* results between looks at the clock */
+
+/* The next step of a request that is fetching or draining. */
+lpg_step lpg_fetch(lpg_wire *w);
+
+#endif
