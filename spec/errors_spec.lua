@@ -868,6 +868,16 @@ describe("errors.new", function()
     end
   end)
 
+  it("Q24: takes a time that grows with the text, not with its square", function()
+    for _, text in ipairs { "passw", "key $a$ 'b", "://a:b", "key (a)=(", "FROM a, ", "= '$1" } do
+      local long = text:rep((1 << 17) // #text)
+      local started = os.clock()
+      local e = statement("42501", long, { sql = "'" .. long, context = long, position = 1 << 16 })
+      assert.is_true(#tostring(e) < 5000)
+      assert.is_true(os.clock() - started < 10, text)
+    end
+  end)
+
   it("never raises, whatever the fields are", function()
     local names = { "kind", "stage", "sqlstate", "message", "severity", "detail", "hint",
       "position", "context", "parameter", "sql", "elapsed", "limit", "bytes", "cause",

@@ -16,8 +16,8 @@ static const double SLICE = 0.05;
 /* No event loop is asked for more: what another coroutine asked of this
  * connection (db:cancel) acts soon, whatever the server does. */
 static const double LONGEST = 1;
-enum { STRETCH = 64 };              /* results between looks at the clock */
-enum { TICK = 1000000 };            /* instructions, at most */
+enum { STRETCH = 64 };   /* results between looks at the clock */
+enum { TICK = 1000000 }; /* instructions, at most */
 
 /* An operation's user values: what its pointers point at. */
 enum { OP_CONN = 1, OP_THREAD, OP_VALUES = OP_THREAD };

@@ -75,8 +75,8 @@ void lpg_outcome_describe(lua_State *L, const lpg_op *op)
     break;
   case LPG_COPY:
     lpg_error_new(L, "wrong_action",
-                  "COPY ... FROM STDIN and TO STDOUT move data beside the "
-                  "result: no rows can be returned");
+                  "COPY FROM STDIN and COPY TO STDOUT move data outside of "
+                  "the result, which this action cannot do");
     push_completed(L, w);
     return;
   case LPG_CANCELLED:

@@ -207,9 +207,10 @@ bool lpg_wire_send(lpg_wire *w, const lpg_request *request,
   w->phase = LPG_FETCHING;
   if (send_request(w, request))
     return true;
-  if (w->pipelined && PQpipelineStatus(w->pg) != PQ_PIPELINE_OFF)
-    PQexitPipelineMode(w->pg);
-  if (PQstatus(w->pg) == CONNECTION_BAD)
+  /* A part of a pipeline may have gone out, which nothing can take back. */
+  bool left = !w->pipelined || PQpipelineStatus(w->pg) == PQ_PIPELINE_OFF ||
+              PQexitPipelineMode(w->pg);
+  if (!left || PQstatus(w->pg) == CONNECTION_BAD)
     lpg_wire_lose(w);
   else
     w->phase = LPG_IDLE;

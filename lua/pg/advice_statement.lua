@@ -274,6 +274,10 @@ function lists.invalid_parameter(e, raw, list)
       .. "is = ANY."
     list[2] = "Say all = true if every row is meant."
     list[3] = nil
+  elseif has(e, "nothing to set") then
+    list[1] = 'Say what to change: set = { status = "active" }.'
+    list[2] = "A key whose value is nil is not there. To store NULL, use pg.null."
+    list[3] = nil
   elseif has(e, "a table does not fit") then
     first(list, "A table is one parameter. Several go one by one, db:query(sql, a, b), or as "
       .. "db:query{ query = sql, parameters = { a, b } }.")

@@ -47,7 +47,8 @@ end
 
 local before_relation <const> = set [[from join into update table only truncate lock copy exists
   references analyze vacuum]]
-local no_relation <const> = set [[select set of nowait skip if not only table lateral values]]
+local no_relation <const> = set [[select set of nowait skip if not only table lateral values from
+  join where]]
 
 ---The tables and views that the SQL names: a list of { name =, schema = }.
 ---@param sql string

@@ -9,7 +9,12 @@ local newer <const> = {
   ["58P03"] = "file_name_too_long",
 }
 
-local path = arg[1] or "/usr/share/postgresql/15/errcodes.txt"
+local function installed()
+  local list <close> = io.popen "ls /usr/share/postgresql/*/errcodes.txt | sort -V | tail -n 1"
+  return list:read("l")
+end
+
+local path = arg[1] or installed()
 local names, codes = {}, {}
 for code, name in pairs(newer) do
   names[code] = name
