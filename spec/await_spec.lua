@@ -420,7 +420,7 @@ describe("a coroutine in the middle of a query", function()
       return answer
     end)
     settle()
-    thread = thread and nil
+    thread = nil -- luacheck: ignore 311
     collectgarbage()
     collectgarbage()
     stopped(pid)
@@ -432,7 +432,7 @@ describe("a coroutine in the middle of a query", function()
     local db, thread = suspended(LONG)
     local pid <const> = db:status().pid
     begun(pid)
-    db, thread = db and nil, thread and nil
+    db, thread = nil, nil -- luacheck: ignore 311
     collectgarbage()
     collectgarbage()
     gone(pid)

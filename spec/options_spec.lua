@@ -342,4 +342,12 @@ describe("a wrong option", function()
       support.raises(text, function() pg.save("x", given) end)
     end)
   end
+
+  it("runs no code of a table that is no specification", function()
+    local trap = setmetatable({}, { __index = function() error "was run" end })
+    local db, err = core.open { open_ssl = true, connect_timeout = 5, keywords = trap,
+      settings = trap }
+    if db then db:close() end -- a server of the environment's answered
+    assert.is_true(db ~= nil or require("pg.errors").is(err))
+  end)
 end)

@@ -111,7 +111,8 @@ describe("behind PgBouncer", function()
     local db <close> = assert(pg.connect(with(pooler.options, { readonly = true })))
     local other <close> = assert(pg.connect(pooler.options))
     failed("read_only", db:execute "CREATE TABLE forbidden ()")
-    failed("read_only", db:execute "INSERT INTO pooled (id) VALUES (9); SELECT 1")
+    -- one statement at a time: a script could leave the read-only transaction
+    failed("syntax_error", db:execute "COMMIT; INSERT INTO pooled (id) VALUES (9)")
     failed("read_only", db:insert("pooled", { id = 9 }))
     failed("read_only", db:query("UPDATE pooled SET tags = $1 RETURNING id", { "x" }))
     assert.equal(3, value(db, "SELECT count(*) FROM pooled WHERE id = ANY($1)", { 1, 2, 3 }))
@@ -122,6 +123,17 @@ describe("behind PgBouncer", function()
     assert(other:execute "CREATE TABLE allowed ()")
     assert.equal("off", value(other, "SHOW default_transaction_read_only"))
     assert.equal(3, value(other, "SELECT count(*) FROM pooled"))
+  end)
+
+  it_pools("a block that commits is never run twice (Q22)", function()
+    local db <close> = assert(pg.connect(pooler.options))
+    assert(db:execute "CREATE TABLE done (i int)")
+    local block = "DO $$ BEGIN INSERT INTO done VALUES (1); COMMIT; "
+      .. "PERFORM no_such_function(); END $$"
+    for run = 1, 3 do
+      failed("undefined_function", db:query(block))
+      assert.equal(run, value(db, "SELECT count(*) FROM done"))
+    end
   end)
 
   it_pools("a place in the SQL is right under readonly too", function()

@@ -238,4 +238,14 @@ describe("pg.limits{ saved_only = true, lock = true }", function()
       pg.limits { saved_only = false }
       print(pg.test(o).success)]])
   end)
+
+  it("is a copy: nothing that was saved can be changed afterwards", function()
+    local core = require "pg.core"
+    local spec = { keywords = { host = server.options.host, port = tostring(server.options.port),
+      user = "postgres", dbname = "postgres" }, settings = {} }
+    core.save("copied", spec)
+    spec.keywords.host = "/nowhere"
+    local db <close> = assert(pg.connect "copied")
+    assert.equal("idle", db:status().state)
+  end)
 end)

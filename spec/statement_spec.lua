@@ -446,4 +446,25 @@ END $$]])
       assert.is_true(grown < 100, ("grew by %.0f KB"):format(grown))
     end)
   end)
+
+  describe("that fails in the middle of its rows", function()
+    it("is not run again: no row comes twice", function()
+      assert(other:execute [[
+        CREATE SEQUENCE runs;
+        CREATE FUNCTION pick(i int) RETURNS int LANGUAGE plpgsql VOLATILE AS $$
+        BEGIN
+          IF i = 3 AND nextval('runs') = 2 THEN PERFORM no_such_function(); END IF;
+          RETURN i;
+        END $$]])
+      local sql = "SELECT pick(i) AS v, repeat('x', 9000) AS filler "
+        .. "FROM generate_series(1, 5) AS i WHERE i = ANY($1)"
+      local all = { 1, 2, 3, 4, 5 }
+      assert.equal(5, #rows(sql, all))
+      failed("undefined_function", db:query(sql, all))
+      local again = rows(sql, all)
+      assert.equal(5, #again)
+      for i, row in ipairs(again) do assert.equal(i, row.v) end
+      assert(other:execute "DROP FUNCTION pick; DROP SEQUENCE runs")
+    end)
+  end)
 end)

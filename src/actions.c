@@ -102,7 +102,7 @@ static int unpack(lua_State *L)
   int n = (int)(count < 0                ? 0
                 : count > LPG_MAX_PARAMS ? LPG_MAX_PARAMS + 1
                                          : count);
-  luaL_checkstack(L, n + 1, "parameters");
+  luaL_checkstack(L, n + LUA_MINSTACK, "parameters");
   for (int i = 1; i <= n; i++)
     lua_rawgeti(L, 3, i);
   lua_remove(L, 3);

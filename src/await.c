@@ -121,6 +121,8 @@ static bool hold(lpg_op *op)
 {
   if (op->conn && op->conn->closed)
     lpg_conn_shut(detach(op));
+  else if (op->conn && !op->conn->held && op->conn->process != getpid())
+    detach(op); /* others' code forked: the child lets the parent's be */
   if (!op->conn)
     return false;
   return op->conn->held = true;

@@ -25,13 +25,11 @@ typedef struct lpg_op {
 
   /* what run.c and connect.c keep here */
   int stage, action, first, count;
-  int ahead;   /* characters sent before the caller's own SQL text */
-  int answers; /* statements of the script that have ended */
   lpg_settings settings;
   lpg_limits limits;
   double deadline, elapsed, server_timeout;
   lua_Integer rows, affected;
-  bool script, described, answering, tabular, misread, transaction;
+  bool cancelled, script, described, answering, tabular, misread, transaction;
   bool failing; /* an earlier statement had failed the transaction */
 } lpg_op;
 

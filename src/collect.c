@@ -167,7 +167,6 @@ void lpg_collect(lua_State *L, lpg_op *op, int slot)
   if (status == PGRES_SINGLE_TUPLE)
     return;
   op->answering = false;
-  op->answers++;
   lua_Integer count = tuples(result);
   op->affected = count >= 0 ? count : op->rows;
   notice_ddl(L, op, slot, PQcmdStatus(result));

@@ -320,6 +320,22 @@ static int push_saved(lua_State *L, int name)
   return type;
 }
 
+/* Replaces the table on the top by a copy, and the tables in it by copies,
+ * `levels` deep. e */
+static void copy(lua_State *L, int levels)
+{
+  int from = lua_gettop(L);
+  lua_newtable(L);
+  for (lua_pushnil(L); lua_next(L, from);) {
+    if (levels > 1 && lua_istable(L, -1))
+      copy(L, levels - 1);
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, from + 1);
+  }
+  lua_remove(L, from);
+}
+
 /* Raises if a setting of the specification is wrong: before connecting. */
 static void check_settings(lua_State *L, int spec)
 {
@@ -342,6 +358,7 @@ static int open(lua_State *L)
       return lpg_raise(L, "this host allows saved connections only: "
                           "pg.connect \"name\"");
     lua_pushvalue(L, GIVEN);
+    copy(L, 2); /* plain tables: nothing in them runs */
   }
   check_settings(L, SPEC);
   lpg_conn *c = lpg_conn_new(L);
@@ -362,11 +379,11 @@ static int reset(lua_State *L)
   lua_settop(L, GIVEN);
   lpg_conn *c = lpg_handle_check(L, GIVEN)->conn;
   if (lpg_op_blocks(c))
-    return luaL_error(L, "the connection is busy with another statement");
+    return lpg_raise(L, "the connection is busy with another statement");
   if (c->wire.pg && !lpg_wire_busy(&c->wire) &&
       PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE)
-    return luaL_error(L, "reset inside a transaction would lose it: end the "
-                         "transaction first");
+    return lpg_raise(L, "reset inside a transaction would lose it: end the "
+                        "transaction first");
   lua_getiuservalue(L, GIVEN, 1);
   lua_getiuservalue(L, -1, LPG_CONN_SPEC);
   lua_insert(L, SPEC);
@@ -377,7 +394,7 @@ static int reset(lua_State *L)
 
 /* --- saved connections ------------------------------------------------- */
 
-/* core.save(name, specification) */
+/* core.save(name, specification): a copy, which nobody else can change. */
 static int save(lua_State *L)
 {
   luaL_checktype(L, 1, LUA_TSTRING);
@@ -385,6 +402,7 @@ static int save(lua_State *L)
   if (lpg_ceilings_of(L)->locked)
     return lpg_raise(L, "the host locked its saved connections");
   lua_settop(L, 2);
+  copy(L, 2);
   check_settings(L, 2);
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &saved_key) != LUA_TTABLE) {
     lua_newtable(L);

@@ -72,8 +72,9 @@ static const char *value_of(const PQconninfoOption *options, const char *name)
 static const char *effective(lua_State *L, int keywords, const char *name,
                              const PQconninfoOption *options)
 {
-  lua_getfield(L, keywords, name);
-  const char *given = lua_tostring(L, -1);
+  lua_pushstring(L, name);
+  bool string = lua_rawget(L, keywords) == LUA_TSTRING;
+  const char *given = string ? lua_tostring(L, -1) : NULL;
   lua_pop(L, 1); /* the table keeps it */
   return given && *given ? given : value_of(options, name);
 }

@@ -19,9 +19,7 @@ bool lpg_outcome_unexplained(const lpg_wire *w)
          PQtransactionStatus(w->pg) == PQTRANS_IDLE;
 }
 
-/* Did what was asked of the server take place? Unknown when the connection
- * went first. */
-static void push_completed(lua_State *L, const lpg_wire *w)
+void lpg_outcome_completed(lua_State *L, const lpg_wire *w)
 {
   if (w->phase != LPG_LOST)
     lpg_error_boolean(L, "completed", !w->failure);
@@ -44,7 +42,7 @@ static void describe_limit(lua_State *L, const lpg_op *op)
   lpg_error_number(L, "limit", limit);
   if (limit >= ceiling)
     lpg_error_number(L, "ceiling", ceiling);
-  push_completed(L, w);
+  lpg_outcome_completed(L, w);
 }
 
 static void describe_lost(lua_State *L, const lpg_wire *w)
@@ -55,6 +53,10 @@ static void describe_lost(lua_State *L, const lpg_wire *w)
     lpg_error_new(L, "connection_lost",
                   "an earlier statement, left in the middle, did not end when "
                   "it was cancelled; the connection was closed");
+  else if (w->stop == LPG_CANCELLED && !w->words)
+    lpg_error_new(L, "connection_lost",
+                  "the statement did not end when it was cancelled; the "
+                  "connection was closed");
   else
     lpg_error_new(L, "connection_lost", "%s",
                   w->words ? w->words : "the connection broke");
@@ -77,12 +79,12 @@ void lpg_outcome_describe(lua_State *L, const lpg_op *op)
     lpg_error_new(L, "wrong_action",
                   "COPY FROM STDIN and COPY TO STDOUT move data outside of "
                   "the result, which this action cannot do");
-    push_completed(L, w);
+    lpg_outcome_completed(L, w);
     return;
   case LPG_CANCELLED:
     if (ours && w->phase != LPG_LOST) {
       lpg_error_new(L, "cancelled", "the statement was cancelled");
-      push_completed(L, w);
+      lpg_outcome_completed(L, w);
       return;
     }
     break;
@@ -119,12 +121,6 @@ int lpg_outcome_fail(lua_State *L, int slot, int sql)
   if (sql) {
     lua_pushvalue(L, sql);
     lua_setfield(L, fields, "sql");
-  }
-  if (op->ahead > 0) { /* places count from the start of what was sent */
-    lua_getfield(L, fields, "position");
-    lua_pushinteger(L, lua_tointeger(L, -1) - op->ahead);
-    lua_setfield(L, fields, "position");
-    lua_pop(L, 1);
   }
   if (was_failing)
     add_failure(L, fields, conn);

@@ -10,6 +10,9 @@
 
 /* Cancelled, and nobody here asked for it. */
 bool lpg_outcome_unexplained(const lpg_wire *w);
+/* Says in the error on the top whether what was asked of the server took
+ * place; nothing when the connection went first. e */
+void lpg_outcome_completed(lua_State *L, const lpg_wire *w);
 /* Pushes the fields of the error that the wire's state amounts to. e */
 void lpg_outcome_describe(lua_State *L, const lpg_op *op);
 /* Completes the fields on the top and ends the operation: nil and the error;

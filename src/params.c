@@ -447,9 +447,11 @@ static int array(lua_State *L)
 {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 2);
-  if (!lua_isnil(L, 2)) {
+  if (!lua_isnil(L, 2))
     return wrap(L, 1, lua_pushfstring(L, "%s[]", type_name(L)));
-  }
+  if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL &&
+      !lpg_is_marked(L, 1))
+    return luaL_argerror(L, 1, "its metatable is protected");
   lua_settop(L, 1);
   lpg_mark_list(L);
   return 1;

@@ -29,10 +29,12 @@ static lpg_limits remaining(const lpg_op *op)
 
 static int refused(lua_State *L, lpg_op *op, int slot)
 {
+  const lpg_wire *w = &op->conn->wire;
   lpg_error_new(L, NULL, "%s",
-                op->conn->wire.pg ? PQerrorMessage(op->conn->wire.pg)
-                                  : "the connection was lost");
-  if (op->conn->wire.phase == LPG_LOST)
+                w->pg      ? PQerrorMessage(w->pg)
+                : w->words ? w->words
+                           : "the connection was lost");
+  if (w->phase == LPG_LOST)
     lpg_error_string(L, "kind", "connection_lost");
   return lpg_outcome_fail(L, slot, SQL);
 }
@@ -119,22 +121,13 @@ static bool needs_read_only(const lpg_conn *c)
          PQtransactionStatus(c->wire.pg) == PQTRANS_IDLE;
 }
 
-/* The same for what is to run; a script is one implicit transaction. COPY,
- * which could not be read back from a pipeline, is refused. */
-static bool make_read_only(lua_State *L, lpg_op *op, lpg_request *request)
+/* COPY, which could not be read back from a pipeline, is refused. */
+static bool make_read_only(lpg_request *request)
 {
   char word[LPG_WORD];
   lpg_first_word(request->sql, word);
-  if (strcmp(word, "copy") == 0)
-    return false;
-  if (op->script) {
-    lua_pushfstring(L, READ_ONLY ";%s", request->sql);
-    request->sql = lua_tostring(L, -1);
-    op->ahead = (int)sizeof READ_ONLY;
-  } else {
-    request->prelude = READ_ONLY;
-  }
-  return true;
+  request->prelude = READ_ONLY;
+  return strcmp(word, "copy") != 0;
 }
 
 static lpg_signature signature_of(const lpg_statement *s)
@@ -155,7 +148,7 @@ static int send_statement(lua_State *L, lpg_op *op, int slot)
   if (wrong)
     return misfit(L, slot, wrong, &fault);
   op->transaction = PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
-  if (needs_read_only(c) && !make_read_only(L, op, &request)) {
+  if (needs_read_only(c) && !make_read_only(&request)) {
     lpg_error_new(L, "wrong_action",
                   "COPY does not run on a read-only "
                   "connection behind a pooler");
@@ -226,10 +219,6 @@ static void on_result(lua_State *L, lpg_op *op, int slot)
 static int shape(lua_State *L, lpg_op *op, int slot)
 {
   bool query = op->action == LPG_QUERY;
-  if (op->ahead > 0 && op->answers == 1) { /* the script itself was empty */
-    op->tabular = false;
-    op->affected = 0;
-  }
   lua_createtable(L, 0, 2);
   if (op->tabular) {
     lua_pushvalue(L, slot + ROWS);
@@ -252,7 +241,8 @@ static int shape(lua_State *L, lpg_op *op, int slot)
 
 /* What was learnt earlier may no longer fit the statement: it is forgotten.
  * Answers whether to ask again and run it again at once, which is done where
- * nothing can have been done twice; a procedure may have committed. */
+ * nothing can have been done twice: it was refused before its first row, and
+ * is not a procedure, which may have committed. */
 static bool stale(lua_State *L, lpg_op *op, int slot)
 {
   static const char *const states[] = {"42804", "42883", "42846", "42809",
@@ -273,8 +263,8 @@ static bool stale(lua_State *L, lpg_op *op, int slot)
   lpg_put_nil(L, slot + STATEMENT);
   lpg_remember(L, slot); /* forgets it */
   lpg_first_word(lua_tostring(L, SQL), word);
-  return type && (typed || binary) && !op->transaction &&
-         strcmp(word, "call") != 0;
+  return type && (typed || binary) && !op->transaction && !op->answering &&
+         strcmp(word, "call") != 0 && strcmp(word, "do") != 0;
 }
 
 static int fail(lua_State *L, lpg_op *op, int slot)
@@ -282,7 +272,7 @@ static int fail(lua_State *L, lpg_op *op, int slot)
   const lpg_wire *w = &op->conn->wire;
   if (op->misread) {
     lua_pushvalue(L, slot + ROWS);
-    lpg_error_boolean(L, "completed", !w->failure);
+    lpg_outcome_completed(L, w);
     return lpg_outcome_fail(L, slot, SQL);
   }
   op->elapsed = lpg_now() - w->started;
@@ -303,7 +293,7 @@ static int fail(lua_State *L, lpg_op *op, int slot)
 /* What precedes the statement is done; goes on, unless that was cancelled. */
 static int proceed(lua_State *L, lpg_op *op, int slot)
 {
-  if (op->conn->wire.stop != LPG_CANCELLED)
+  if (op->conn->wire.stop != LPG_CANCELLED && !op->cancelled)
     return advance(L, op, slot);
   lpg_error_new(L, "cancelled", "the statement was cancelled");
   lpg_error_boolean(L, "completed", false);
@@ -317,9 +307,7 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
       w->phase == LPG_LOST || w->failure || w->dropped || w->stop == LPG_COPY;
   switch (op->stage) {
   case RECOVER:
-    if (w->phase == LPG_LOST)
-      return fail(L, op, slot);
-    return advance(L, op, slot);
+    return w->phase == LPG_LOST ? fail(L, op, slot) : proceed(L, op, slot);
   case DESCRIBE:
     if (failed)
       return fail(L, op, slot);
@@ -365,7 +353,9 @@ int lpg_run(lua_State *L, lpg_action action, int count,
   op->action = (int)action;
   op->first = VALUES;
   op->count = count;
-  op->script = action == LPG_EXECUTE && count == 0;
+  /* a script could leave the read-only transaction: statements one by one */
+  op->script = action == LPG_EXECUTE && count == 0 &&
+               !(op->conn->readonly && op->conn->pooler);
   op->settings = *settings;
   op->limits = lpg_settings_limits(L, settings);
   luaL_checkstack(L, 3 * KEPT + 20, "statement");

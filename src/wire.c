@@ -210,7 +210,8 @@ bool lpg_wire_send(lpg_wire *w, const lpg_request *request,
   /* A part of a pipeline may have gone out, which nothing can take back. */
   bool left = !w->pipelined || PQpipelineStatus(w->pg) == PQ_PIPELINE_OFF ||
               PQexitPipelineMode(w->pg);
-  if (!left || PQstatus(w->pg) == CONNECTION_BAD)
+  if (!left || PQstatus(w->pg) == CONNECTION_BAD ||
+      PQtransactionStatus(w->pg) == PQTRANS_ACTIVE)
     lpg_wire_lose(w);
   else
     w->phase = LPG_IDLE;

@@ -142,7 +142,7 @@ local function text_of(name, value)
     if #list == 0 then fail("%s is an empty list", name) end
     return table.concat(list, ",")
   end
-  if kind == "number" then fail("%s cannot be %s", name, value) end
+  if kind == "number" and not name:find "password" then fail("%s cannot be %s", name, value) end
   if kind ~= "string" then fail("%s must be a string, not a %s", name, kind) end
   if value:find("\0", 1, true) then fail("%s holds a NUL byte", name) end
   return value
