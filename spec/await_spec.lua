@@ -412,7 +412,7 @@ describe("a coroutine in the middle of a query", function()
   end)
 
   it("can be collected: the server stops, the connection is usable (E5, E6)", function()
-    local db, thread, settle = suspended(LONG)
+    local db, thread, settle = suspended(LONG) -- luacheck: ignore 231
     local pid <const> = db:status().pid
     begun(pid)
     raises("busy", function()
@@ -429,7 +429,7 @@ describe("a coroutine in the middle of a query", function()
   end)
 
   it("can be collected together with its connection", function()
-    local db, thread = suspended(LONG)
+    local db, thread = suspended(LONG) -- luacheck: ignore 231
     local pid <const> = db:status().pid
     begun(pid)
     db, thread = nil, nil -- luacheck: ignore 311

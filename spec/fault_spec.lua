@@ -59,7 +59,7 @@ teardown(function()
   os.execute("rm -rf '" .. folder .. "'")
 end)
 
-describe("memory that runs out", function()
+describe("memory that runs out #slow", function()
   -- Only a want of memory may end an attempt: no wrong answer, no other error.
   local VERIFY <const> = [[
   local function only_memory(ok, problem)
@@ -380,7 +380,7 @@ describe("a Lua state", function()
 
   it("can live in a thread of its own, beside others (E13)", function()
     prints("", "threads 8", [[
-      for round = 1, 5 do
+      for round = 1, 2 do
         for _, way in ipairs { here, tls } do
           local db <close> = assert(pg.connect(way))
           for i = 1, 10 do
