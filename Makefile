@@ -75,9 +75,9 @@ sanitize: deps # a Lua that preloads libasan, first in PATH for the specs' child
 	@PATH="$(CURDIR)/build/asan/bin:$$PATH" ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	  LSAN_OPTIONS=suppressions=$(CURDIR)/spec/tools/lsan.supp:print_suppressions=0 $(MAKE) -s specs OUT=build/asan LUA=$(notdir $(LUA))
 
-bench: deps build # ROUNDS=1 for a quick look
+bench: deps build # ROUNDS=1 for a quick look; W=memory for peak memory instead
 	@mkdir -p build/bench; $(CC) $(STANDARD) -O2 -o build/bench/raw spec/bench/raw.c $(LIBS)
-	@$(WITH_LUA) spec/bench/run.lua build $(LUA)
+	@$(WITH_LUA) spec/bench/$(or $(W),run).lua build $(LUA)
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/lib/lua/5.4/pg $(DESTDIR)$(PREFIX)/share/lua/5.4

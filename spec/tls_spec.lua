@@ -165,7 +165,7 @@ describe("without an sslmode", function()
   end)
 end)
 
-describe("an sslmode", function()
+describe("an sslmode (S125)", function()
   it("is taken as it is wherever it is named, never overridden (S016, S086)", function()
     local function uri(server, query)
       return ("postgresql://postgres:%s@%s:%d/postgres?%s"):format(server.tcp.password, REMOTE,
