@@ -366,7 +366,7 @@ static int open(lua_State *L)
   lua_setiuservalue(L, CONN, LPG_CONN_SPEC);
   lpg_conn_identify(L, CONN);
   lua_getfield(L, SPEC, "wait");
-  c->has_wait = !lua_isnil(L, -1); /* a function, or a table that is called */
+  c->has_wait = lua_isfunction(L, -1);
   lua_setiuservalue(L, CONN, LPG_CONN_WAIT);
   lua_getfield(L, SPEC, "readonly");
   c->readonly = lua_toboolean(L, -1);

@@ -240,7 +240,7 @@ local OWN_TAKERS = {
     if type(value) ~= "function" and not (type(meta) == "table" and meta.__call) then
       fail("wait must be a function (fd, mode, seconds), not a %s", type(value))
     end
-    spec.wait = value
+    spec.wait = meta and function(...) return value(...) end or value
   end,
   readonly = function(spec, value)
     if type(value) ~= "boolean" then fail "readonly must be true or false" end
