@@ -266,9 +266,11 @@ static int handle_with(lua_State *L)
 static int handle_cancel(lua_State *L)
 {
   lpg_handle *h = lpg_handle_check(L, 1);
-  bool runs = h->conn->op && lpg_wire_busy(&h->conn->wire);
-  if (runs && h->conn->wire.stop == LPG_ABANDONED)
-    h->conn->op->cancelled = true; /* it still waits for its turn */
+  const lpg_wire *w = &h->conn->wire;
+  bool waits = lpg_wire_busy(w) && w->stop == LPG_ABANDONED; /* for its turn */
+  bool runs = h->conn->op && (waits || w->phase == LPG_FETCHING);
+  if (runs && waits)
+    h->conn->op->cancelled = true;
   else if (runs)
     lpg_wire_stop(&h->conn->wire, LPG_CANCELLED);
   lua_pushboolean(L, runs);
