@@ -169,7 +169,7 @@ static bool take_table(lua_State *L, lpg_action action, call *c)
 static int act(lua_State *L, lpg_action action)
 {
   call c;
-  lpg_handle *handle = lpg_handle_check(L, 1);
+  const lpg_handle *handle = lpg_handle_check(L, 1);
   c.settings = handle->settings;
   if (lua_type(L, 2) == LUA_TTABLE) {
     if (!take_table(L, action, &c))
@@ -181,7 +181,7 @@ static int act(lua_State *L, lpg_action action)
   }
   if (refused(L, action, c.count))
     return refuse(L);
-  if (!lpg_handle_ready(L, 1, &handle)) /* last: a form may run others' code */
+  if (!lpg_handle_ready(L, 1, handle)) /* last: a form may run others' code */
     return 2;
   return lpg_run(L, action, c.count, &c.settings);
 }

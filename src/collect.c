@@ -169,6 +169,8 @@ void lpg_collect(lua_State *L, lpg_op *op, int slot)
   op->answering = false;
   lua_Integer count = tuples(result);
   op->affected = count >= 0 ? count : op->rows;
+  if (count >= 0) /* SELECT, INSERT, ...: nothing that the two look for */
+    return;
   notice_ddl(L, op, slot, PQcmdStatus(result));
   notice_settings(op->conn, PQcmdStatus(result), lua_tostring(L, SQL));
 }

@@ -72,20 +72,25 @@ static lpg_handle *any_handle(lua_State *L, int index)
   return luaL_checkudata(L, index, handle_name);
 }
 
+static void need_ours(lua_State *L, const lpg_conn *c)
+{
+  if (c->closed)
+    lpg_raise(L, "the connection is closed");
+  if (c->process != getpid())
+    lpg_raise(L, "the connection belongs to the process that opened it: "
+                 "connect anew after a fork");
+}
+
 lpg_handle *lpg_handle_check(lua_State *L, int index)
 {
   lpg_handle *h = any_handle(L, index);
-  if (h->conn->closed)
-    lpg_raise(L, "the connection is closed");
-  if (h->conn->process != getpid())
-    lpg_raise(L, "the connection belongs to the process that opened it: "
-                 "connect anew after a fork");
+  need_ours(L, h->conn);
   return h;
 }
 
-bool lpg_handle_ready(lua_State *L, int index, lpg_handle **handle)
+bool lpg_handle_ready(lua_State *L, int index, const lpg_handle *h)
 {
-  lpg_handle *h = *handle = lpg_handle_check(L, index);
+  need_ours(L, h->conn);
   if (lpg_op_blocks(h->conn))
     lpg_raise(L, "the connection is busy with another statement; one "
                  "connection runs one at a time");

@@ -25,6 +25,7 @@ typedef struct lpg_conn {
   bool has_wait;     /* LPG_CONN_WAIT holds a function */
   bool pooler;       /* something stands between us and the server */
   bool utf8;         /* the server's own encoding is UTF8 */
+  int encoding;      /* the client's, by libpq's number; -1: not reported */
   bool shy; /* text results cannot be trusted here: binary where possible */
   bool readonly;
   enum { LPG_SETTLED, LPG_TABLES, LPG_DDL } unsettled; /* by a transaction */
@@ -57,9 +58,11 @@ lpg_conn *lpg_conn_new(lua_State *L);
 lpg_handle *lpg_handle_new(lua_State *L, int index);
 /* The handle at `index`, open and of this process; else raises. e */
 lpg_handle *lpg_handle_check(lua_State *L, int index);
-/* Also free for a statement. Answers false, with nil and the error pushed,
- * when the connection is lost; raises when it is busy. e */
-bool lpg_handle_ready(lua_State *L, int index, lpg_handle **handle);
+/* The same for the handle at `index`, and free for a statement: what has run
+ * since it was checked may have closed it. Answers false, with nil and the
+ * error pushed, when the connection is lost; raises when it is closed or busy.
+ * e */
+bool lpg_handle_ready(lua_State *L, int index, const lpg_handle *handle);
 
 /* Closes and lets go of everything; the operation under way is cut off. */
 void lpg_conn_close(lpg_conn *c);

@@ -135,14 +135,24 @@ static int refuse_version(lua_State *L, lpg_op *op, int slot)
   return fail(L, op, slot);
 }
 
+/* Where text has no encoding it comes and goes as it is. */
+static void learn_encoding(lpg_conn *c)
+{
+  const char *server = PQparameterStatus(c->wire.pg, "server_encoding");
+  bool raw = server && strcmp(server, "SQL_ASCII") == 0;
+  c->utf8 = server && strcmp(server, "UTF8") == 0;
+  c->encoding = PQparameterStatus(c->wire.pg, "client_encoding")
+                    ? pg_char_to_encoding(raw ? server : "UTF8")
+                    : -1;
+}
+
 static int set_up(lua_State *L, lpg_op *op, int slot)
 {
   lpg_conn *c = op->conn;
   c->version = PQserverVersion(c->wire.pg);
   if (c->version < OLDEST)
     return refuse_version(L, op, slot);
-  const char *encoding = PQparameterStatus(c->wire.pg, "server_encoding");
-  c->utf8 = encoding && strcmp(encoding, "UTF8") == 0;
+  learn_encoding(c);
   lpg_limits limits = {lpg_left_until(op->deadline), 1 << 16, true};
   lpg_request request = {.kind = LPG_STATEMENT, .sql = push_setup(L, c)};
   op->stage = SETTING_UP;

@@ -67,7 +67,7 @@ void lpg_rows_new(lua_State *L, const lpg_plan *plan, int plan_index,
                   const lpg_settings *settings)
 {
   plan_index = lua_absindex(L, plan_index);
-  lua_newtable(L);
+  lua_createtable(L, settings->shape == LPG_COLUMNS ? 0 : 4, 0);
   if (settings->shape != LPG_COLUMNS) {
     lpg_mark_list(L);
     return;

@@ -51,6 +51,12 @@ static int send(lua_State *L, lpg_op *op, int slot, int stage,
   return LPG_CONTINUE;
 }
 
+static bool is_guarded(const PGconn *pg)
+{
+  const char *on = PQparameterStatus(pg, "default_transaction_read_only");
+  return !on || strcmp(on, "on") == 0;
+}
+
 /* The server tells when these change, whoever changed them: values in another
  * style could not be read. Answers the statements that set them back, or NULL.
  * Behind a pooler nothing is set but the encoding, without which no text
@@ -60,24 +66,16 @@ static const char *restoring(lua_State *L, lpg_conn *c)
   PGconn *pg = c->wire.pg;
   if (PQtransactionStatus(pg) == PQTRANS_INERROR)
     return NULL;
-  const char *encoding = PQparameterStatus(pg, "client_encoding");
-  const char *writes = PQparameterStatus(pg, "default_transaction_read_only");
-  const char *server = PQparameterStatus(pg, "server_encoding");
-  /* where text has no encoding it comes and goes as it is */
-  bool raw = server && strcmp(server, "SQL_ASCII") == 0;
-  bool encoded = !encoding || strcmp(encoding, raw ? server : "UTF8") == 0;
+  bool encoded = c->encoding < 0 || PQclientEncoding(pg) == c->encoding;
   bool styled = c->pooler || lpg_styles_are_ours(pg);
   bool exact = c->pooler || !c->settings_changed;
-  bool guarded =
-      c->pooler || !c->readonly || !writes || strcmp(writes, "on") == 0;
+  bool guarded = c->pooler || !c->readonly || is_guarded(pg);
   c->settings_changed = false;
   if (encoded && styled && exact && guarded)
     return NULL;
   return lua_pushfstring(
-      L, "%s%s%s%s",
-      encoded ? ""
-      : raw   ? "SET client_encoding TO 'SQL_ASCII';"
-              : "SET client_encoding TO 'UTF8';",
+      L, "%s%s%s%s%s%s", encoded ? "" : "SET client_encoding TO '",
+      encoded ? "" : pg_encoding_to_char(c->encoding), encoded ? "" : "';",
       styled ? "" : "SET DateStyle TO 'ISO';SET IntervalStyle TO 'postgres';",
       exact ? "" : "SET extra_float_digits TO 3;SET array_nulls TO on;",
       guarded ? "" : "SET default_transaction_read_only TO on");
