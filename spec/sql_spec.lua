@@ -22,6 +22,9 @@ describe("a quoted name", function()
     { "1st", '"1st"' },
     { "größe", '"größe"' },
     { '"; DROP TABLE users; --', '"""; DROP TABLE users; --"' },
+    { ("x"):rep(63), '"' .. ("x"):rep(63) .. '"' },
+    { ('"'):rep(63), '"' .. ('""'):rep(63) .. '"' },
+    { ("é"):rep(31), '"' .. ("é"):rep(31) .. '"' },
   }
   for _, case in ipairs(cases) do
     it(("S041 S1: of %q is %s"):format(case[1], case[2]), function()
@@ -41,6 +44,9 @@ describe("a quoted name", function()
     { 7, "a name must be a string, not a number" },
     { nil, "a name must be a string, not a nil" },
     { {}, "a name must be a string, not a table" },
+    { ("x"):rep(64), "a name has at most 63 bytes, which PostgreSQL keeps; this one has 64: xxx" },
+    { ("é"):rep(32), "this one has 64: éé" },
+    { ("x"):rep(28) .. ("é"):rep(50), "this one has 128: " .. ("x"):rep(28) .. "..." },
   }
   for i, case in ipairs(wrong) do
     it(("S1: is refused: %s (%d)"):format(case[2], i), function()
@@ -180,7 +186,7 @@ describe("a list of values", function()
     assert.equal("$2", sql.place(values, nil))
     assert.equal("DEFAULT", sql.place(values, pg.default))
     assert.equal("$3", sql.place(values, pg.null))
-    assert.same({ n = 3, "a", nil, pg.null }, values)
+    assert.same({ n = 3, names = {}, "a", nil, pg.null }, values)
   end)
 end)
 
@@ -202,6 +208,7 @@ describe("a where clause", function()
     it(case[1], function()
       local values = sql.values()
       assert.equal(case[3], sql.where(case[2], values, 1))
+      case[4].names = {}
       assert.same(case[4], values)
     end)
   end
@@ -216,6 +223,38 @@ describe("a where clause", function()
       assert.equal((text:gsub(" +", " ")), sql.where({ a = value }, sql.values(), 1))
     end
   end)
+end)
+
+describe("a list of names", function()
+  it("is one name or several, each once", function()
+    assert.same({ "a" }, sql.list("a", "x", 1))
+    assert.same({ "b", "a" }, sql.list({ "b", "a", "b" }, "x", 1))
+    assert.same({}, sql.list({}, "x", 1))
+  end)
+
+  it("holds expressions only where they may stand", function()
+    local lower = pg.raw "lower(a)"
+    assert.same({ lower, "b" }, sql.list({ lower, "b" }, "x", 1, true))
+    raises("a name must be a string, not a table", function() sql.list({ lower }, "x", 1) end)
+  end)
+
+  local wrong = {
+    { 5, "x must be a name or a list of names, not a number" },
+    { true, "x must be a name or a list of names, not a boolean" },
+    { pg.raw "a", "x must be a name or a list of names, not a table" },
+    { pg.identifier "a", "x must be a name or a list of names, not a table" },
+    { { 1 }, "a name must be a string, not a number" },
+    { { "a", [3] = "b" }, "x must be a list of names, without gaps" },
+    { { a = true }, "x must be a list of names, without gaps" },
+    { { "a", "" }, "a name cannot be empty" },
+    { "", "a name cannot be empty" },
+    { { ("x"):rep(64) }, "a name has at most 63 bytes" },
+  }
+  for i, case in ipairs(wrong) do
+    it(("is refused: %s (%d)"):format(case[2], i), function()
+      raises(case[2], function() sql.list(case[1], "x", 1) end)
+    end)
+  end
 end)
 
 describe("a RETURNING list", function()

@@ -10,6 +10,7 @@
 #include "error.h"
 #include "run.h"
 #include "statement.h"
+#include "transaction.h"
 
 static const char form_key = 0; /* builds SQL from {table=, set=, where=} */
 
@@ -30,6 +31,7 @@ static bool suits(lpg_action action, const char *word)
     return !strcmp(word, "delete") || !strcmp(word, "with");
   case LPG_QUERY:
   case LPG_EXECUTE:
+  case LPG_DESCRIPTION:
     break;
   }
   return true;
@@ -55,6 +57,10 @@ static bool refused(lua_State *L, lpg_action action, int count)
                   LPG_MAX_PARAMS);
     return true;
   }
+  lua_getiuservalue(L, 1, 1);
+  if (lpg_scope_refuses(L, lua_gettop(L), sql))
+    return true;
+  lua_pop(L, 1);
   lpg_first_word(sql, word);
   if (suits(action, word))
     return false;
@@ -73,11 +79,7 @@ static int refuse(lua_State *L)
   lua_pushvalue(L, 2);
   lua_setfield(L, fields, "sql");
   lpg_error_string(L, "stage", "statement");
-  lua_getiuservalue(L, 1, 1);
-  lua_getiuservalue(L, -1, LPG_CONN_IDENTITY);
-  lua_pushvalue(L, fields);
-  lpg_error_identity(L, -2);
-  return lpg_error_return(L);
+  return lpg_handle_fail(L, 1);
 }
 
 /* --- one table -------------------------------------------------------- */
@@ -206,6 +208,14 @@ static int execute(lua_State *L)
   return act(L, LPG_EXECUTE);
 }
 
+/* core.describe(db, sql, ...): what the statement takes and what would come of
+ * it; nothing runs. */
+static int describe(lua_State *L)
+{
+  luaL_checktype(L, 2, LUA_TSTRING);
+  return act(L, LPG_DESCRIPTION);
+}
+
 /* core.on_form(f): f(db, action, options) answers {query=, parameters=, ...}.
  */
 static int on_form(lua_State *L)
@@ -228,4 +238,6 @@ void lpg_actions_open_library(lua_State *L, int core)
   lua_pop(L, 1);
   lua_pushcfunction(L, on_form);
   lua_setfield(L, core, "on_form");
+  lua_pushcfunction(L, describe);
+  lua_setfield(L, core, "describe");
 }

@@ -219,7 +219,35 @@ int lpg_await(lua_State *L, int status, lua_KContext context)
   }
 }
 
-void lpg_await_open_library(lua_State *L)
+/* core.pause(db, seconds): sleeps, or a while of it: the caller looks at the
+ * clock and asks again, which lets hooks act. */
+static int paused(lua_State *L, int status, lua_KContext context)
+{
+  (void)context;
+  bool refused =
+      status != LUA_OK && lua_isboolean(L, -1) && !lua_toboolean(L, -1);
+  double seconds = lua_tonumber(L, 2);
+  if (status == LUA_OK || refused)
+    poll(NULL, 0, lpg_poll_timeout(seconds < SLICE ? seconds : SLICE));
+  return 0;
+}
+
+static int sleep_awhile(lua_State *L)
+{
+  const lpg_conn *c = lpg_handle_check(L, 1)->conn;
+  lua_Number seconds = luaL_checknumber(L, 2);
+  if (!c->has_wait || !lua_isyieldable(L))
+    return paused(L, LUA_OK, 0);
+  lua_getiuservalue(L, 1, 1);
+  lua_getiuservalue(L, -1, LPG_CONN_WAIT);
+  lua_pushnil(L);
+  lua_pushliteral(L, "r");
+  lua_pushnumber(L, seconds);
+  lua_callk(L, 3, 1, 0, paused);
+  return paused(L, LUA_YIELD, 0);
+}
+
+void lpg_await_open_library(lua_State *L, int core)
 {
   static const luaL_Reg meta[] = {
       {"__gc", abandon}, {"__close", abandon}, {NULL, NULL}};
@@ -232,4 +260,6 @@ void lpg_await_open_library(lua_State *L)
   if (luaL_loadbuffer(L, code, sizeof code - 1, "=pg.wait") != LUA_OK)
     lua_error(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &tick_key);
+  lua_pushcfunction(L, sleep_awhile);
+  lua_setfield(L, core, "pause");
 }

@@ -46,6 +46,6 @@ bool lpg_op_blocks(lpg_conn *c);
  * `return lpg_await(L, LUA_OK, slot)`. e */
 int lpg_await(lua_State *L, int status, lua_KContext slot);
 
-void lpg_await_open_library(lua_State *L);
+void lpg_await_open_library(lua_State *L, int core);
 
 #endif

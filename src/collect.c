@@ -8,6 +8,7 @@
 #include "error.h"
 #include "rows.h"
 #include "statement.h"
+#include "transaction.h"
 
 void lpg_remember(lua_State *L, int slot)
 {
@@ -31,6 +32,28 @@ void lpg_learn(lua_State *L, int slot, const PGresult *result)
     s->binary = plan->wants_binary || (op->conn->shy && plan->can_binary);
     lua_pop(L, 1);
   }
+}
+
+void lpg_describe(lua_State *L, int slot, const PGresult *result)
+{
+  int parameters = PQnparams(result), columns = PQnfields(result);
+  lua_createtable(L, 0, 2);
+  lua_createtable(L, parameters, 0);
+  for (int i = 0; i < parameters; i++) {
+    lua_pushinteger(L, PQparamtype(result, i));
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setfield(L, -2, "parameters");
+  lua_createtable(L, columns, 0);
+  for (int i = 0; i < columns; i++) {
+    lua_createtable(L, 0, 2);
+    lpg_error_string(L, "name", PQfname(result, i));
+    lua_pushinteger(L, PQftype(result, i));
+    lua_setfield(L, -2, "oid");
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setfield(L, -2, "columns");
+  lua_replace(L, slot + ROWS);
 }
 
 /* The plan of a result's columns: the statement's, if it still fits. */
@@ -171,6 +194,7 @@ void lpg_collect(lua_State *L, lpg_op *op, int slot)
   op->affected = count >= 0 ? count : op->rows;
   if (count >= 0) /* SELECT, INSERT, ...: nothing that the two look for */
     return;
+  lpg_scope_notice(op->conn, PQcmdStatus(result), lua_tostring(L, SQL));
   notice_ddl(L, op, slot, PQcmdStatus(result));
   notice_settings(op->conn, PQcmdStatus(result), lua_tostring(L, SQL));
 }

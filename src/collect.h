@@ -31,6 +31,8 @@ static inline bool lpg_begins_with(const char *tag, const char *const *words)
 
 /* Takes the parameters' types from the server's answer to Describe. e */
 void lpg_learn(lua_State *L, int slot, const PGresult *result);
+/* Keeps that answer as a table. e */
+void lpg_describe(lua_State *L, int slot, const PGresult *result);
 /* Keeps the statement in the frame for its text; nil: forgets it. e */
 void lpg_remember(lua_State *L, int slot);
 /* Takes in the result at hand: a row, or the end of a statement. e */

@@ -8,6 +8,7 @@
 
 #include "await.h"
 #include "error.h"
+#include "transaction.h"
 
 static const char *const conn_name = "pg.session/1";
 static const char *const handle_name = "pg.connection/1";
@@ -59,7 +60,7 @@ lpg_conn *lpg_conn_new(lua_State *L)
 lpg_handle *lpg_handle_new(lua_State *L, int index)
 {
   index = lua_absindex(L, index);
-  lpg_handle *h = lua_newuserdatauv(L, sizeof *h, 1);
+  lpg_handle *h = lua_newuserdatauv(L, sizeof *h, 2);
   *h = (lpg_handle){.conn = lua_touserdata(L, index)};
   lua_pushvalue(L, index);
   lua_setiuservalue(L, -2, 1);
@@ -67,13 +68,16 @@ lpg_handle *lpg_handle_new(lua_State *L, int index)
   return h;
 }
 
-static lpg_handle *any_handle(lua_State *L, int index)
+lpg_handle *lpg_handle_any(lua_State *L, int index)
 {
   return luaL_checkudata(L, index, handle_name);
 }
 
-static void need_ours(lua_State *L, const lpg_conn *c)
+static void need_ours(lua_State *L, const lpg_handle *h)
 {
+  const lpg_conn *c = h->conn;
+  if (h->scope && !h->scope->open)
+    lpg_raise(L, "the transaction has ended");
   if (c->closed)
     lpg_raise(L, "the connection is closed");
   if (c->process != getpid())
@@ -83,14 +87,14 @@ static void need_ours(lua_State *L, const lpg_conn *c)
 
 lpg_handle *lpg_handle_check(lua_State *L, int index)
 {
-  lpg_handle *h = any_handle(L, index);
-  need_ours(L, h->conn);
+  lpg_handle *h = lpg_handle_any(L, index);
+  need_ours(L, h);
   return h;
 }
 
 bool lpg_handle_ready(lua_State *L, int index, const lpg_handle *h)
 {
-  need_ours(L, h->conn);
+  need_ours(L, h);
   if (lpg_op_blocks(h->conn))
     lpg_raise(L, "the connection is busy with another statement; one "
                  "connection runs one at a time");
@@ -99,14 +103,37 @@ bool lpg_handle_ready(lua_State *L, int index, const lpg_handle *h)
   lpg_error_new(L, "connection_lost",
                 "the connection was lost earlier; db:reset() connects anew");
   lua_getiuservalue(L, index, 1);
-  lua_getiuservalue(L, -1, LPG_CONN_IDENTITY);
-  lua_getiuservalue(L, -2, LPG_CONN_CAUSE);
-  lua_setfield(L, -4, "cause");
-  int identity = lua_gettop(L);
-  lua_pushvalue(L, identity - 2);
-  lpg_error_identity(L, identity);
-  lpg_error_return(L);
+  lua_getiuservalue(L, -1, LPG_CONN_CAUSE);
+  lua_setfield(L, -3, "cause");
+  lua_pop(L, 1);
+  lpg_handle_fail(L, index);
   return false;
+}
+
+void lpg_conn_record(lua_State *L, int index)
+{
+  const lpg_conn *c = lua_touserdata(L, index);
+  if (!c->scope || !c->scope->guarded)
+    return;
+  bool first = lua_getiuservalue(L, index, LPG_CONN_FAILURE) == LUA_TNIL;
+  lua_pop(L, 1);
+  if (!first)
+    return;
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, index, LPG_CONN_FAILURE);
+}
+
+int lpg_handle_fail(lua_State *L, int index)
+{
+  int fields = lua_gettop(L);
+  lua_getiuservalue(L, index, 1);
+  lua_insert(L, fields++);
+  lua_getiuservalue(L, fields - 1, LPG_CONN_IDENTITY);
+  lua_insert(L, fields++);
+  lpg_error_identity(L, fields - 1);
+  lpg_error_return(L);
+  lpg_conn_record(L, fields - 2);
+  return 2;
 }
 
 void lpg_conn_forget(lua_State *L, int index)
@@ -177,7 +204,7 @@ void lpg_conn_identify(lua_State *L, int index)
 /* db:close(): twice is once. A handle of db:with{} closes nothing. */
 static int handle_close(lua_State *L)
 {
-  const lpg_handle *h = any_handle(L, 1);
+  const lpg_handle *h = lpg_handle_any(L, 1);
   if (h->owner && !h->conn->closed)
     lpg_conn_shut(h->conn);
   return 0;
@@ -219,7 +246,7 @@ static void push_ssl(lua_State *L, PGconn *pg)
 
 static int handle_status(lua_State *L)
 {
-  const lpg_conn *c = any_handle(L, 1)->conn;
+  const lpg_conn *c = lpg_handle_any(L, 1)->conn;
   PGconn *pg = c->wire.pg;
   lua_createtable(L, 0, 4);
   lpg_error_string(L, "state", state_of(c));
@@ -235,7 +262,7 @@ static int handle_status(lua_State *L)
 
 static int handle_tostring(lua_State *L)
 {
-  const lpg_handle *h = any_handle(L, 1);
+  const lpg_handle *h = lpg_handle_any(L, 1);
   lua_getiuservalue(L, 1, 1);
   lua_getiuservalue(L, -1, LPG_CONN_IDENTITY);
   lua_pushfstring(L, "pg.connection (%s)", state_of(h->conn));
@@ -263,6 +290,9 @@ static int handle_with(lua_State *L)
   lua_getiuservalue(L, 1, 1);
   lpg_handle *other = lpg_handle_new(L, -1);
   other->settings = h->settings;
+  other->scope = h->scope;
+  lua_getiuservalue(L, 1, 2);
+  lua_setiuservalue(L, -2, 2);
   lpg_settings_merge(L, &other->settings, 2);
   return 1;
 }
@@ -292,13 +322,54 @@ static int cache(lua_State *L)
   return 1;
 }
 
-/* core.in_transaction(db) */
+/* core.in_transaction(db): nil while the answer is still under way. */
 static int in_transaction(lua_State *L)
 {
   const lpg_conn *c = lpg_handle_check(L, 1)->conn;
-  lua_pushboolean(L, c->wire.pg &&
+  if (lpg_wire_busy(&c->wire))
+    return 0;
+  lua_pushboolean(L, c->wire.pg && !c->undo &&
                          PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE);
   return 1;
+}
+
+/* core.identity(db): what errors may show of the connection: host, port,
+ * database, user, server, sslmode, ssl_in_use, connection. Not to be changed.
+ */
+static int identity(lua_State *L)
+{
+  lpg_handle_any(L, 1);
+  lua_getiuservalue(L, 1, 1);
+  lua_getiuservalue(L, -1, LPG_CONN_IDENTITY);
+  return 1;
+}
+
+/* core.version(db): the server's, as PQserverVersion gives it: 150018. */
+static int version(lua_State *L)
+{
+  lua_pushinteger(L, lpg_handle_any(L, 1)->conn->version);
+  return 1;
+}
+
+/* core.timeout(db): the seconds that a statement may take on this handle. */
+static int timeout(lua_State *L)
+{
+  const lpg_handle *h = lpg_handle_any(L, 1);
+  lua_pushnumber(L, lpg_settings_limits(L, &h->settings).timeout);
+  return 1;
+}
+
+/* core.fail(fields[, db]): nil and the error object that the fields describe;
+ * of a connection: its transaction remembers it. */
+static int fail(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 2);
+  bool of_connection = !lua_isnil(L, 2);
+  if (of_connection)
+    lpg_handle_any(L, 2);
+  lua_insert(L, 1);
+  return of_connection ? lpg_handle_fail(L, 1) : lpg_error_return(L);
 }
 
 static void protect(lua_State *L)
@@ -318,7 +389,10 @@ void lpg_conn_open_library(lua_State *L, int core)
                                      {"cancel", handle_cancel},
                                      {NULL, NULL}};
   static const luaL_Reg functions[] = {
-      {"cache", cache}, {"in_transaction", in_transaction}, {NULL, NULL}};
+      {"cache", cache},     {"in_transaction", in_transaction},
+      {"version", version}, {"identity", identity},
+      {"timeout", timeout}, {"fail", fail},
+      {NULL, NULL}};
   luaL_newmetatable(L, conn_name);
   luaL_setfuncs(L, conn_meta, 0);
   protect(L);

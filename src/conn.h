@@ -29,6 +29,11 @@ typedef struct lpg_conn {
   bool shy; /* text results cannot be trusted here: binary where possible */
   bool readonly;
   enum { LPG_SETTLED, LPG_TABLES, LPG_DDL } unsettled; /* by a transaction */
+  struct lpg_scope *scope; /* the innermost transaction that is open */
+  double deadline;         /* of the outermost; 0: none */
+  bool broken;  /* the transaction is not the one that was begun any more */
+  bool undo;    /* a transaction was abandoned: ROLLBACK comes first */
+  char tag[24]; /* the last command that has no row count */
   bool settings_changed; /* those that no server tells of: by a script */
   int version;           /* PQserverVersion */
 } lpg_conn;
@@ -42,13 +47,14 @@ enum {
   LPG_CONN_CATALOG,    /* a table for the Lua layer's catalogue answers */
   LPG_CONN_OP,         /* an operation userdata to use again */
   LPG_CONN_CAUSE,      /* the error that lost the connection */
-  LPG_CONN_FAILURE,    /* the error that failed the transaction */
+  LPG_CONN_FAILURE,    /* the first error of the transaction */
   LPG_CONN_VALUES = LPG_CONN_FAILURE
 };
 
 typedef struct lpg_handle {
-  lpg_conn *conn; /* kept alive by user value 1 */
-  bool owner;     /* closing it closes the connection */
+  lpg_conn *conn;          /* kept alive by user value 1 */
+  struct lpg_scope *scope; /* the transaction's, by user value 2; or NULL */
+  bool owner;              /* closing it closes the connection */
   lpg_settings settings;
 } lpg_handle;
 
@@ -56,13 +62,22 @@ typedef struct lpg_handle {
 lpg_conn *lpg_conn_new(lua_State *L);
 /* Pushes a handle on the connection at `index`. e */
 lpg_handle *lpg_handle_new(lua_State *L, int index);
-/* The handle at `index`, open and of this process; else raises. e */
+/* The handle at `index`, of whatever state; else raises. e */
+lpg_handle *lpg_handle_any(lua_State *L, int index);
+/* The same, open and of this process; else raises. e */
 lpg_handle *lpg_handle_check(lua_State *L, int index);
 /* The same for the handle at `index`, and free for a statement: what has run
  * since it was checked may have closed it. Answers false, with nil and the
  * error pushed, when the connection is lost; raises when it is closed or busy.
  * e */
 bool lpg_handle_ready(lua_State *L, int index, const lpg_handle *handle);
+
+/* The fields on the top become nil and an error of the connection, which its
+ * transaction remembers. Answers 2. e */
+int lpg_handle_fail(lua_State *L, int index);
+/* The same remembering for the error on the top; the connection at `index`. e
+ */
+void lpg_conn_record(lua_State *L, int index);
 
 /* Closes and lets go of everything; the operation under way is cut off. */
 void lpg_conn_close(lpg_conn *c);

@@ -399,6 +399,8 @@ static int reset(lua_State *L)
   lua_insert(L, SPEC);
   lpg_wire_stop(&c->wire, LPG_ABANDONED);
   lpg_wire_close(&c->wire);
+  c->broken = c->scope != NULL;
+  c->undo = false;
   return ask_password(L, RESET);
 }
 

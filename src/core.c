@@ -19,6 +19,7 @@
 #include "error.h"
 #include "result.h"
 #include "rows.h"
+#include "transaction.h"
 
 _Static_assert(sizeof(lua_Integer) == 8, "int8 needs 64-bit Lua integers");
 
@@ -96,12 +97,13 @@ int luaopen_pg_core(lua_State *L)
   open_marks(L);
   lpg_box_open_library(L);
   lpg_rows_open_library(L);
-  lpg_await_open_library(L);
+  lpg_await_open_library(L, core);
   lpg_error_open_library(L, core);
   lpg_settings_open_library(L, core);
   lpg_params_open_library(L, core);
   lpg_result_open_library(L, core);
   lpg_conn_open_library(L, core);
+  lpg_transaction_open_library(L, core);
   lpg_conninfo_open_library(L, core);
   lpg_connect_open_library(L, core);
   lpg_actions_open_library(L, core);

@@ -44,6 +44,14 @@ void lpg_error_boolean(lua_State *L, const char *field, bool value)
   lua_setfield(L, -2, field);
 }
 
+void lpg_error_fix(lua_State *L, const char *text)
+{
+  lua_createtable(L, 1, 0);
+  lua_pushstring(L, text);
+  lua_rawseti(L, -2, 1);
+  lua_setfield(L, -2, "fixes");
+}
+
 void lpg_error_from_result(lua_State *L, const PGresult *result)
 {
   static const struct {
@@ -148,18 +156,8 @@ static int on_error(lua_State *L)
   return 0;
 }
 
-/* core.fail(fields): nil and the error object that the fields describe. */
-static int fail(lua_State *L)
-{
-  luaL_checktype(L, 1, LUA_TTABLE);
-  lua_settop(L, 1);
-  return lpg_error_return(L);
-}
-
 void lpg_error_open_library(lua_State *L, int core)
 {
   lua_pushcfunction(L, on_error);
   lua_setfield(L, core, "on_error");
-  lua_pushcfunction(L, fail);
-  lua_setfield(L, core, "fail");
 }

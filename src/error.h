@@ -20,6 +20,8 @@ void lpg_error_from_result(lua_State *L, const PGresult *result);
 /* Set a field of the table on the top. e */
 void lpg_error_string(lua_State *L, const char *field, const char *value);
 void lpg_error_number(lua_State *L, const char *field, double value);
+/* Its only fix, where the kind's own would mislead. e */
+void lpg_error_fix(lua_State *L, const char *text);
 void lpg_error_boolean(lua_State *L, const char *field, bool value);
 /* Copies what identifies the connection (a table at `identity`). e */
 void lpg_error_identity(lua_State *L, int identity);

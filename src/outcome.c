@@ -130,7 +130,9 @@ int lpg_outcome_fail(lua_State *L, int slot, int sql)
   lpg_notices_clear(&op->conn->wire.notices); /* not the next result's */
   lpg_op_end(L, slot);
   lpg_error_return(L);
-  if (lost || (failing && !was_failing)) {
+  const lpg_conn *c = lua_touserdata(L, conn);
+  lpg_conn_record(L, conn);
+  if (lost || (failing && !was_failing && !c->scope)) {
     lua_pushvalue(L, -1);
     lua_setiuservalue(L, conn, lost ? LPG_CONN_CAUSE : LPG_CONN_FAILURE);
   }

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "box.h"
+
 enum { BYTEA = 17, TEXT = 25, JSON = 114, BPCHAR = 1042, VARCHAR = 1043 };
 enum { JSONB = 3802, KEEP = 64 * 1024 };
 
@@ -457,13 +459,33 @@ static int array(lua_State *L)
   return 1;
 }
 
+/* core.array_text(list, element): a list as PostgreSQL writes an array;
+ * `element` names a built-in type, nil is any other. nil and the reason when it
+ * is no list, or holds what no array can. */
+static int array_text(lua_State *L)
+{
+  lpg_fault fault;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  const char *name = luaL_optstring(L, 2, NULL);
+  lpg_buffer *out = lpg_box_new(L);
+  if (!lpg_array_encode(L, 1, name ? lpg_type_named(name) : NULL, out,
+                        &fault)) {
+    lua_pushnil(L);
+    lua_pushstring(L, fault.text);
+    return 2;
+  }
+  if (out->failed)
+    return luaL_error(L, "not enough memory");
+  lua_pushlstring(L, out->data, out->length);
+  lpg_buffer_free(out);
+  return 1;
+}
+
 void lpg_params_open_library(lua_State *L, int core)
 {
-  static const luaL_Reg functions[] = {{"json", json},
-                                       {"bytea", bytea},
-                                       {"typed", typed},
-                                       {"array", array},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"json", json},   {"bytea", bytea},           {"typed", typed},
+      {"array", array}, {"array_text", array_text}, {NULL, NULL}};
   lua_pushvalue(L, core);
   luaL_setfuncs(L, functions, 0);
   lua_pop(L, 1);

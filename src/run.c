@@ -12,9 +12,10 @@
 #include "result.h"
 #include "rows.h"
 #include "statement.h"
+#include "transaction.h"
 
 /* Which request is under way. */
-enum { RECOVER, RESTORE, DESCRIBE, RESOLVE, RUN, DIAGNOSE };
+enum { RECOVER, UNDO, RESTORE, DESCRIBE, RESOLVE, RUN, DIAGNOSE };
 
 enum { OWN_RESULT = 1024 * 1024 };
 
@@ -176,6 +177,13 @@ static int advance(lua_State *L, lpg_op *op, int slot)
   }
   if (op->deadline == 0)
     op->deadline = lpg_now() + op->limits.timeout;
+  if (c->undo) { /* a transaction that nobody will end */
+    c->undo = false;
+    if (PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE) {
+      lpg_request request = {.kind = LPG_SCRIPT, .sql = "ROLLBACK"};
+      return send(L, op, slot, UNDO, &request);
+    }
+  }
   const char *sql = restoring(L, c);
   if (sql && op->stage != RESTORE) {
     lpg_request request = {.kind = LPG_SCRIPT, .sql = sql};
@@ -185,7 +193,7 @@ static int advance(lua_State *L, lpg_op *op, int slot)
     lpg_statement_find(L, slot + CONN, SQL);
     lua_replace(L, slot + STATEMENT);
   }
-  if (must_describe(L, op, slot))
+  if (op->action == LPG_DESCRIPTION || must_describe(L, op, slot))
     return send_describe(L, op, slot);
   return send_statement(L, op, slot);
 }
@@ -195,7 +203,10 @@ static void on_result(lua_State *L, lpg_op *op, int slot)
   const PGresult *result = op->conn->wire.result;
   switch (op->stage) {
   case DESCRIBE:
-    lpg_learn(L, slot, result);
+    if (op->action == LPG_DESCRIPTION)
+      lpg_describe(L, slot, result);
+    else
+      lpg_learn(L, slot, result);
     break;
   case RESOLVE:
     lpg_statement_settle(lua_touserdata(L, slot + STATEMENT), result);
@@ -310,6 +321,11 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     if (failed)
       return fail(L, op, slot);
     lpg_notices_clear(&op->conn->wire.notices); /* they come again */
+    if (op->action == LPG_DESCRIPTION) {
+      lua_pushvalue(L, slot + ROWS);
+      lpg_op_end(L, slot);
+      return 1;
+    }
     if (lpg_statement_ask(L, lua_touserdata(L, slot + STATEMENT)))
       return send_question(L, op, slot);
     lpg_remember(L, slot);
@@ -319,6 +335,7 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
       return fail(L, op, slot);
     lpg_remember(L, slot);
     return proceed(L, op, slot);
+  case UNDO:
   case RESTORE:
     return failed ? fail(L, op, slot) : proceed(L, op, slot);
   case DIAGNOSE:
@@ -331,12 +348,25 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     return lpg_outcome_fail(L, slot, SQL);
   default:
     lpg_settle(L, op, slot);
+    lpg_scope_settle(op->conn);
     if (!failed)
       return shape(L, op, slot);
     if (stale(L, op, slot))
       return send_describe(L, op, slot);
     return fail(L, op, slot);
   }
+}
+
+/* What is left of a transaction's deadline counts, too, until it has passed:
+ * ROLLBACK has its own time. */
+static lpg_limits limits_of(lua_State *L, const lpg_conn *c,
+                            const lpg_settings *settings)
+{
+  lpg_limits limits = lpg_settings_limits(L, settings);
+  double left = c->deadline > 0 ? c->deadline - lpg_now() : 0;
+  if (left > 0 && left < limits.timeout)
+    limits.timeout = left;
+  return limits;
 }
 
 int lpg_run(lua_State *L, lpg_action action, int count,
@@ -355,7 +385,7 @@ int lpg_run(lua_State *L, lpg_action action, int count,
   op->script = action == LPG_EXECUTE && count == 0 &&
                !(op->conn->readonly && op->conn->pooler);
   op->settings = *settings;
-  op->limits = lpg_settings_limits(L, settings);
+  op->limits = limits_of(L, op->conn, settings);
   luaL_checkstack(L, 3 * KEPT + 20, "statement");
   lua_settop(L, slot + KEPT);
   op->stage = RUN;

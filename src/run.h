@@ -12,12 +12,14 @@ typedef enum lpg_action {
   LPG_QUERY,
   LPG_UPDATE,
   LPG_DELETE,
-  LPG_EXECUTE
+  LPG_EXECUTE,
+  LPG_DESCRIPTION /* runs nothing: what it takes and what would come */
 } lpg_action;
 
 /* Runs the SQL text at stack index 2 on the handle at 1, whose connection is
  * ready, with the `count` values at 3... up to the top. Answers the action's
- * result table, or nil and an error. e */
+ * result table (of a description: {parameters = OIDs, columns = {{name=, oid=},
+ * ...}}), or nil and an error. e */
 int lpg_run(lua_State *L, lpg_action action, int count,
             const lpg_settings *settings);
 

@@ -40,6 +40,7 @@ local secrets <const> = require "pg.secrets"
 ---@field completed? boolean true: finished, changes stand; false: was cancelled; nil: unknown
 ---@field retryable boolean running the same again may help and cannot do it twice
 ---@field cause? any the error behind this one
+---@field traceback? string where it was raised, of one that a transaction caught
 ---@field fixes string[] what to try, filled in
 ---@field report fun(self: pg.Error): string text for a support request, without secrets
 
@@ -212,7 +213,9 @@ local function complete(e)
     e.retryable = retryable(e, raw)
   end
   secrets.scrub(e, raw)
-  e.fixes = advice.fixes(e, raw)
+  if type(e.fixes) ~= "table" then -- whoever made the error may know better
+    e.fixes = advice.fixes(e, raw)
+  end
 end
 
 local meta = { __name = "pg.error", __index = {} }

@@ -3,8 +3,11 @@
 local core = require "pg.core"
 local errors = require "pg.errors"
 local forms = require "pg.forms"
+local insert = require "pg.insert"
+local inspect = require "pg.inspect"
 local options = require "pg.options"
 local sql = require "pg.sql"
+local transaction = require "pg.transaction"
 
 local pg = {}
 
@@ -34,12 +37,17 @@ end
 
 core.on_error(errors.new)
 core.on_unknown(options.unknown)
-core.on_form(function(_, action, given) return forms.build(action, given) end)
+core.on_form(forms.build)
 errors.versions.module = pg.version
 errors.versions.libpq = ("%d.%d"):format(core.libpq // 10000, core.libpq % 10000)
 
 local methods = core.methods
-methods.insert = forms.insert
+methods.transaction = transaction.transaction
+methods.dry_run = transaction.dry_run
+methods.insert = insert.insert
+methods.describe = inspect.describe
+methods.tables = inspect.tables
+methods.explain = inspect.explain
 
 --- One round trip that runs nothing. The seconds it took, or nil and an error.
 ---@return number|nil, pg.Error?

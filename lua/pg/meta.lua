@@ -124,3 +124,15 @@ function Connection:reset() end
 
 --- Closes; twice is once.
 function Connection:close() end
+
+--- See pg.transaction: BEGIN, the function, COMMIT or ROLLBACK; nested: a savepoint.
+---@param body fun(tx: pg.Connection): ...
+---@param options? pg.TransactionOptions
+---@return any ...
+function Connection:transaction(body, options) end
+
+--- The same, rolled back always.
+---@param body fun(tx: pg.Connection): ...
+---@param options? pg.TransactionOptions
+---@return any ...
+function Connection:dry_run(body, options) end

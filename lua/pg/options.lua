@@ -12,6 +12,8 @@ local SSL_MODES = { disable = true, allow = true, prefer = true, require = true,
 
 -- Settings that pg.core takes at three scopes: connect, db:with{}, call.
 local SETTINGS = { "timeout", "max_result", "rows", "null", "numeric", "json" }
+--- Their names.
+options.SETTINGS = SETTINGS
 local OWN = { "name", "database", "username", "password", "connect_timeout", "wait", "readonly" }
 local NAMES = table.move(OWN, 1, #OWN, #SETTINGS + 1, { table.unpack(SETTINGS) })
 local ACTION = { "query", "parameters" }

@@ -66,9 +66,11 @@ local function literal_end(sql, at, escapes)
   end
 end
 
--- Calls found(first, last, before, doubled) for the text inside each literal of the SQL; `doubled`
--- says that the quotes in it are.
-local function literals(sql, found)
+---Calls found(first, last, before, doubled) for the text inside each literal of the SQL; `doubled`
+---says that the quotes in it are.
+---@param sql string
+---@param found fun(first: integer, last: integer, before: string, doubled: boolean?)
+function M.literals(sql, found)
   local at = 1
   while true do
     at = sql:find("['\"$/-]", at)
@@ -120,7 +122,7 @@ local function ranges_of(sql, depth)
   if not suspicious(sql) then
     return ranges
   end
-  literals(sql, function(first, last, before, doubled)
+  M.literals(sql, function(first, last, before, doubled)
     if last < first then
       return
     elseif announces(before) then

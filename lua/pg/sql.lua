@@ -26,6 +26,9 @@ sql.default = setmetatable({ "DEFAULT" }, raw_meta)
 ---@return boolean
 function sql.is_raw(value) return getmetatable(value) == raw_meta end
 
+-- PostgreSQL cuts longer names off, with no more than a notice: two would be one.
+local LONGEST <const> = 63
+
 --- One name, quoted, so that case counts and nothing in it is SQL.
 ---@param name string
 ---@param level integer? of error(), for the caller's position
@@ -40,6 +43,9 @@ function sql.quote(name, level)
     error("a name cannot hold a NUL byte", level)
   elseif not utf8.len(name) then
     error("a name must be valid UTF-8", level)
+  elseif #name > LONGEST then
+    error(("a name has at most %d bytes, which PostgreSQL keeps; this one has %d: %s..."):format(
+      LONGEST, #name, name:sub(1, utf8.offset(name, 0, 30) - 1)), level)
   end
   return '"' .. name:gsub('"', '""') .. '"'
 end
@@ -92,16 +98,18 @@ end
 --- A value as SQL, for statements that take no parameters (DDL). Safe under
 --- either setting of standard_conforming_strings.
 ---@param value string|number|boolean
+---@param level integer?
 ---@return string
-function sql.literal(value)
+function sql.literal(value, level)
+  level = (level or 1) + 1
   if type(value) == "number" then return number_literal(value) end
   if type(value) == "boolean" then return tostring(value) end
   if type(value) ~= "string" then
-    error("pg.literal takes a string, a number or a boolean, not a " .. type(value), 2)
+    error("pg.literal takes a string, a number or a boolean, not a " .. type(value), level)
   elseif value:find("\0", 1, true) then
-    error("a literal cannot hold a NUL byte", 2)
+    error("a literal cannot hold a NUL byte", level)
   elseif not utf8.len(value) then
-    error("a literal must be valid UTF-8", 2)
+    error("a literal must be valid UTF-8", level)
   end
   local quoted = "'" .. value:gsub("'", "''") .. "'"
   if value:find("\\", 1, true) then return " E" .. quoted:gsub("\\", "\\\\") end
@@ -126,18 +134,31 @@ function sql.names(columns, level)
   return names
 end
 
+--- Raises unless the value is a table of column = value.
+---@param value any
+---@param name string the option's
+---@param level integer
+function sql.need_table(value, name, level)
+  if type(value) ~= "table" then
+    error(("%s must be a table of column = value, not %s"):format(name,
+      value == nil and "nil" or "a " .. type(value)), level + 1)
+  end
+end
+
 --- A list of values under construction: each is a placeholder, or raw SQL.
+--- `names` says of which column each is.
 ---@return table
-function sql.values() return { n = 0 } end
+function sql.values() return { n = 0, names = {} } end
 
 --- Appends a value and answers its text in the statement.
 ---@param values table
 ---@param value any
+---@param name? string the column's
 ---@return string
-function sql.place(values, value)
+function sql.place(values, value, name)
   if sql.is_raw(value) then return value[1] end
   values.n = values.n + 1
-  values[values.n] = value
+  values[values.n], values.names[values.n] = value, name
   return "$" .. values.n
 end
 
@@ -167,19 +188,38 @@ function sql.where(where, values, level)
   return table.concat(terms, " AND ")
 end
 
+--- A name or a list of names, checked, each once; with `raw` also expressions.
+---@param value string|string[]
+---@param what string the option's name
+---@param level integer
+---@param raw? boolean
+---@return string[]
+function sql.list(value, what, level, raw)
+  if type(value) == "string" then value = { value } end
+  if type(value) ~= "table" or sql.is_raw(value) or sql.is_identifier(value) then
+    error(("%s must be a name or a list of names, not a %s"):format(what, type(value)), level + 1)
+  end
+  local names, seen, count = {}, {}, 0
+  for _ in pairs(value) do count = count + 1 end
+  for _, name in ipairs(value) do
+    count = count - 1
+    if not (raw and sql.is_raw(name)) then sql.quote(name, level + 1) end
+    if not seen[name] then names[#names + 1] = name end
+    seen[name] = true
+  end
+  if count > 0 then error(what .. " must be a list of names, without gaps", level + 1) end
+  return names
+end
+
 --- RETURNING's list: "*", one name, or a list of names.
 ---@param returning string|string[]
 ---@param level integer
 ---@return string
 function sql.returning(returning, level)
   if returning == "*" then return "*" end
-  if type(returning) == "string" then return (sql.quote(returning, level + 1)) end
-  if type(returning) ~= "table" then
-    error("returning must be a name or a list of names, not a " .. type(returning), level + 1)
-  end
-  local names = {}
-  for i, name in ipairs(returning) do names[i] = sql.quote(name, level + 1) end
+  local names = sql.list(returning, "returning", level + 1)
   if #names == 0 then error("returning is an empty list", level + 1) end
+  for i, name in ipairs(names) do names[i] = sql.quote(name) end
   return table.concat(names, ", ")
 end
 

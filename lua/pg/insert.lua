@@ -1,0 +1,217 @@
+-- SPDX-License-Identifier: MIT
+-- insert: one row into a table, with or without ON CONFLICT; also upsert's way
+-- with one row. The catalogue says which key comes back, once again when another
+-- session has changed the table. All of it together takes one timeout.
+local core = require "pg.core"
+local catalog = require "pg.catalog"
+local conflict = require "pg.conflict"
+local insert_error = require "pg.insert_error"
+local options = require "pg.options"
+local sql = require "pg.sql"
+
+local insert = {}
+
+local OPTIONS = table.move(conflict.OPTIONS, 1, #conflict.OPTIONS, 2, { "returning" })
+table.move(options.SETTINGS, 1, #options.SETTINGS, #OPTIONS + 1, OPTIONS)
+local FORM = table.move(OPTIONS, 1, #OPTIONS, 3, { "table", "columns" })
+
+--- What one call works with.
+---@class pg.insert.Job
+---@field db pg.Connection with the call's own settings
+---@field quoted string the table
+---@field values table what goes into it: a row, or a list of them
+---@field plan? table of conflict.read: what to do on a conflict
+---@field returning? string[]|"*"
+---@field counts boolean say how many were inserted and how many updated
+---@field left fun(): number seconds until the call's timeout
+
+local function settings_of(given)
+  local settings = {}
+  for _, name in ipairs(options.SETTINGS) do settings[name] = given[name] end
+  return settings
+end
+
+--- Raises unless the row has columns by name.
+---@param row table
+---@param level integer
+function insert.check(row, level)
+  for _, name in ipairs(sql.names(row, level + 1)) do sql.quote(name, level + 1) end
+end
+
+--- Reads what insert and upsert are called with: (table, values, options), or one
+--- table of it all. Raises at `level` on what only a wrong program gives.
+---@param db pg.Connection
+---@param target string|table
+---@param values? table
+---@param given? table
+---@param upserts boolean on a conflict of the primary key if nothing else is said
+---@param level integer
+---@param check fun(values: table, level: integer)
+---@return pg.insert.Job
+function insert.job(db, target, values, given, upserts, level, check)
+  level = level + 1
+  if type(target) == "table" and not sql.is_identifier(target) then
+    if values ~= nil or given ~= nil then
+      error("one table takes all: values belong in its `columns`", level)
+    end
+    given = target
+    options.check(given, FORM, level)
+    target, values = given.table, given.columns
+  elseif given ~= nil then
+    sql.need_table(given, "options", level)
+    options.check(given, OPTIONS, level)
+  end
+  given = given or {}
+  sql.need_table(values, "columns", level)
+  check(values, level)
+  local quoted, returning = sql.table_name(target, level), given.returning
+  if returning and returning ~= "*" then returning = sql.list(returning, "returning", level) end
+  local plan = conflict.read(given, level, upserts)
+  local settings = settings_of(given)
+  if next(settings) ~= nil then db = db:with(settings) end
+  local ends = core.now() + core.timeout(db)
+  return { db = db, quoted = quoted, values = values, plan = plan, returning = returning,
+    counts = upserts, left = function() return math.max(ends - core.now(), 0.001) end }
+end
+
+--- INSERT's text up to ON CONFLICT, for one row.
+---@param quoted string
+---@param row table<string, any>
+---@param names string[] its columns
+---@param values table of sql.values(), to which the row's are appended
+---@return string
+function insert.text(quoted, row, names, values)
+  if #names == 0 then return "INSERT INTO " .. quoted .. " DEFAULT VALUES" end
+  local columns, places = {}, {}
+  for i, name in ipairs(names) do
+    columns[i] = sql.quote(name)
+    places[i] = sql.place(values, row[name], name)
+  end
+  return ("INSERT INTO %s (%s) VALUES (%s)"):format(quoted, table.concat(columns, ", "),
+    table.concat(places, ", "))
+end
+
+--- The name under which a statement says whether it inserted the row: none of
+--- the table's columns has it. nil where that cannot be known.
+---@param relation pg.catalog.Relation
+---@return string?
+function insert.flag(relation)
+  if relation.kind ~= "r" then return nil end
+  for _, column in ipairs(relation.columns) do
+    if not column.readable then return nil end -- nor may xmax be read
+  end
+  local name = "inserted"
+  while relation.columns[name] do name = name .. "_" end
+  return name
+end
+
+--- RETURNING, with a space before it: the key, what was asked for, the flag.
+---@param key string[]|false
+---@param returning string[]|"*"|nil
+---@param flag? string
+---@return string
+function insert.returning(key, returning, flag)
+  local list, seen = {}, {}
+  for _, names in ipairs { returning ~= "*" and key or {}, returning ~= "*" and returning or {} } do
+    for _, name in ipairs(names) do
+      if not seen[name] then list[#list + 1] = sql.quote(name) end
+      seen[name] = true
+    end
+  end
+  if returning == "*" then list[1] = "*" end
+  if flag then list[#list + 1] = "xmax OPERATOR(pg_catalog.=) 0 AS " .. sql.quote(flag) end
+  return #list > 0 and " RETURNING " .. table.concat(list, ", ") or ""
+end
+
+local function pick(row, names)
+  local picked = {}
+  for _, name in ipairs(names) do picked[name] = row[name] end
+  return picked
+end
+
+--- A row's key: its value, or a table by column when it has several.
+---@param row table
+---@param key string[]|false
+---@return any
+function insert.id(row, key)
+  if not key or #key == 0 then return nil end
+  if #key == 1 then return row[key[1]] end
+  return pick(row, key)
+end
+
+--- {insertedId=, rowCount=, row=} from a statement's result.
+local function shape(job, result, relation, updates, flag)
+  local shaped, row = { rowCount = result.rowCount }, result.rows and result.rows[1]
+  if job.counts and relation.kind == "r" and (flag or not updates) then
+    shaped.updated = row and flag and not row[flag] and 1 or 0
+    shaped.inserted = result.rowCount - shaped.updated
+  end
+  if row then
+    if flag then row[flag] = nil end
+    shaped.insertedId = insert.id(row, relation.key)
+    if job.returning then
+      shaped.row = job.returning == "*" and row or pick(row, job.returning)
+    end
+  end
+  return setmetatable(shaped, getmetatable(result))
+end
+
+--- Runs `build` on what the catalogue says of the table, and once again when
+--- that was out of date. What fails is told more about in the end.
+---@param job pg.insert.Job
+---@param build fun(relation: pg.catalog.Relation): table?, pg.Error?
+---@return table|nil, pg.Error?
+function insert.run(job, build)
+  local relation, err = catalog.relation(job.db, job.quoted)
+  if not relation then return nil, err end
+  local result, failure = build(relation)
+  if result then return result end
+  local db = job.db:with { timeout = job.left() }
+  local renewed = catalog.renewed(db, job.quoted, relation, failure)
+  if not renewed then return nil, failure end
+  return build(renewed)
+end
+
+--- The statement without RETURNING, its values, the flag, whether it updates.
+local function build(job, relation, names, columns)
+  local values = sql.values()
+  local text = insert.text(job.quoted, job.values, names, values)
+  if not job.plan then return text, values end
+  local clause, updates = conflict.clause(job.plan, columns, names, relation, values)
+  return text .. clause, values, updates and job.counts and insert.flag(relation) or nil, updates
+end
+
+--- Stores the row that is the job's values.
+---@param job pg.insert.Job
+---@return pg.Inserted|nil, pg.Error?
+function insert.row(job)
+  local names, columns, values = sql.names(job.values, 1), nil, nil
+  local result, err = insert.run(job, function(relation)
+    local failure, text, flag, updates
+    if job.plan then
+      columns, failure = conflict.columns(job.plan, job.db, job.quoted, relation)
+      if not columns then return nil, failure end
+    end
+    text, values, flag, updates = build(job, relation, names, columns)
+    local answer, problem = job.db:execute { parameters = values, rows = "object",
+      query = text .. insert.returning(relation.key, job.returning, flag), timeout = job.left() }
+    if not answer then return nil, problem end
+    return shape(job, answer, relation, updates, flag)
+  end)
+  if result then return result end
+  return nil, insert_error.explain(job, err, columns, names, values)
+end
+
+--- Inserts one row: db:insert("users", { name = "John" }), or a form:
+--- db:insert{ table = "users", columns = {...}, returning = {"id"} }.
+---@param db pg.Connection
+---@param target string|table the table's name, or the form
+---@param columns? table column = value; pg.null, pg.default and pg.raw are values
+---@param given? pg.InsertOptions
+---@return pg.Inserted|nil
+---@return pg.Error?
+function insert.insert(db, target, columns, given)
+  return insert.row(insert.job(db, target, columns, given, false, 2, insert.check))
+end
+
+return insert

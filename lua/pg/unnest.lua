@@ -1,0 +1,154 @@
+-- SPDX-License-Identifier: MIT
+-- unnest: lists of values as a FROM item, one parameter a column. Pure: text and
+-- values out, nothing sent. A type stands without a length, so that what is too
+-- long for the column is the column's error and is never cut.
+--
+--   local columns = unnest.columns(relation, names)
+--   local from, list = unnest.source(columns, 1)
+--   local values, fault = unnest.values(columns, rows, 1, #rows)
+--   "INSERT INTO t (...) SELECT " .. list .. " FROM " .. from
+local core = require "pg.core"
+local sql = require "pg.sql"
+
+local unnest = {}
+
+local TEXT <const> = '"pg_catalog"."text"'
+local wrapper_meta = getmetatable(core.json(true))
+
+-- Types that take a table as JSON, as they do where they are a parameter.
+local JSON = { json = true, jsonb = true, text = true, varchar = true, bpchar = true }
+
+--- The relation's columns of these names. One that it does not have is taken for
+--- text: the statement itself will say so.
+---@param relation pg.catalog.Relation
+---@param names string[]
+---@return pg.catalog.Column[]
+function unnest.columns(relation, names)
+  local columns = {}
+  for i, name in ipairs(names) do
+    columns[i] = relation.columns[name] or { name = name, type = TEXT, native = "text" }
+  end
+  return columns
+end
+
+--- The FROM item and the select list: u.c1, u.c2, ... and the row's place, from
+--- 1, as u.place. Values that go as text are cast to the column's own type.
+---@param columns pg.catalog.Column[] one at least
+---@param first integer number of the first parameter
+---@return string from, string list
+function unnest.source(columns, first)
+  local arrays, names, list = {}, {}, {}
+  for i, column in ipairs(columns) do
+    names[i] = "c" .. i
+    arrays[i] = ("$%d::%s[]"):format(first + i - 1, column.native and column.type or TEXT)
+    list[i] = "u.c" .. i .. (column.native and "" or "::" .. column.type)
+  end
+  -- Of several arguments only the bare name makes columns; it means pg_catalog's whatever the
+  -- search_path.
+  return ("%s(%s) WITH ORDINALITY AS u (%s, place)"):format(#columns == 1 and "pg_catalog.unnest"
+    or "unnest", table.concat(arrays, ", "), table.concat(names, ", ")), table.concat(list, ", ")
+end
+
+--- A list of values, its length in `n`, as the parameter of its column.
+---@param column pg.catalog.Column
+---@param list table
+---@return table
+function unnest.parameter(column, list)
+  return core.typed(list, (column.native or "text") .. "[]")
+end
+
+local function unwrap(column, wrapper)
+  local value, kind = wrapper[1], wrapper[2]
+  if getmetatable(value) == wrapper_meta then return nil, "a wrapped value is wrapped again" end
+  if kind ~= "pg.json" then return unnest.cell(column, value == nil and core.null or value) end
+  local text, err = core.encode(value)
+  return text, err and err.message
+end
+
+local function table_cell(column, value)
+  if sql.is_raw(value) then
+    return nil, value == sql.default and "pg.default cannot be told from a value here"
+      or "pg.raw is SQL, and a list holds values: compute it first, or use insert"
+  elseif getmetatable(value) == wrapper_meta then
+    return unwrap(column, value)
+  elseif column.array then
+    return core.array_text(value, column.element)
+  elseif JSON[column.native] then
+    local text, err = core.encode(value)
+    return text, err and err.message
+  end
+  return nil, ("a table does not fit the type %s%s"):format(column.type, column.text
+    and ": give it as a string, as PostgreSQL writes it" or "")
+end
+
+--- A value as it stands in its column's list; nil and the reason where it cannot.
+---@param column pg.catalog.Column
+---@param value any not nil
+---@return string|number|boolean|lightuserdata|nil
+---@return string?
+function unnest.cell(column, value)
+  local kind = type(value)
+  if kind == "table" then return table_cell(column, value) end
+  if kind == "string" then
+    if column.native ~= "bytea" and value:find("\0", 1, true) then
+      return nil, "a text cannot hold a NUL byte (only bytea can)"
+    end
+  elseif kind ~= "number" and kind ~= "boolean" and value ~= core.null then
+    return nil, "cannot send a " .. kind
+  end
+  return value
+end
+
+---@class pg.unnest.Fault
+---@field row integer place in the list, from 1
+---@field column string
+---@field reason string
+
+--- Rows first..last as one parameter a column. A column that a row lacks is NULL.
+--- nil and the fault where a value cannot be sent.
+---@param columns pg.catalog.Column[]
+---@param rows table[]
+---@param first integer
+---@param last integer
+---@return table|nil values, pg.unnest.Fault? fault
+function unnest.values(columns, rows, first, last)
+  local values = { n = #columns }
+  for i, column in ipairs(columns) do
+    local list, name = { n = last - first + 1 }, column.name
+    for row = first, last do
+      local given = rows[row][name]
+      local value, reason = unnest.cell(column, given == nil and core.null or given)
+      if value == nil then return nil, { row = row, column = name, reason = reason } end
+      list[row - first + 1] = value
+    end
+    values[i] = unnest.parameter(column, list)
+  end
+  return values
+end
+
+--- A part of a column's list, as a list of its own.
+---@param list table
+---@param first integer
+---@param last integer
+---@return table
+function unnest.slice(list, first, last)
+  return table.move(list, first, last, 1, { n = last - first + 1 })
+end
+
+--- The first value of the lists that the core would refuse: a NUL in a text.
+---@param columns pg.catalog.Column[]
+---@param lists table[]
+---@return integer? place, integer? column
+function unnest.unsendable(columns, lists)
+  local place, at
+  for i, column in ipairs(columns) do
+    for row = 1, lists[i].n do
+      if unnest.cell(column, lists[i][row]) == nil and row < (place or math.huge) then
+        place, at = row, i
+      end
+    end
+  end
+  return place, at
+end
+
+return unnest

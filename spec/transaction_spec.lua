@@ -1,0 +1,725 @@
+-- SPDX-License-Identifier: MIT
+-- db:transaction and db:dry_run on a real server: what is committed is what should be, whatever the
+-- function does, and whatever happens to it.
+local core = require "pg.core"
+local faultproxy = require "spec.fault.faultproxy"
+local mock = require "spec.fault.mock"
+local pg = require "pg"
+local pgbouncer = require "spec.fault.pgbouncer"
+local scheduler = require "spec.scheduler"
+local support = require "spec.support"
+local throwaway = require "pg.throwaway"
+
+local failed <const>, raises <const>, same <const> = support.failed, support.raises, support.same
+local value <const>, contains <const> = support.value, support.contains
+
+local server, other, db, folder, program
+
+setup(function()
+  server = assert(throwaway.start { tcp = true, settings = { deadlock_timeout = "50ms" } })
+  other = assert(pg.connect(server.options))
+  folder = support.folder()
+  program = support.compile(folder, "spec/fault/faultproxy.c")
+end)
+
+teardown(function()
+  other:close()
+  server:stop()
+  os.execute("rm -r " .. support.quote(folder))
+end)
+
+before_each(function()
+  assert(other:execute [[
+DROP TABLE IF EXISTS child, t;
+CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
+CREATE TABLE child (t int REFERENCES t DEFERRABLE INITIALLY DEFERRED)]])
+  db = assert(pg.connect(server.options))
+end)
+
+after_each(function() db:close() end)
+
+-- As Lua's assert, which busted replaces by one that words the error object anew.
+local function must(answer, ...)
+  if not answer then error((...), 0) end
+  return answer, ...
+end
+
+-- What other sessions see.
+local function ids()
+  return table.concat(assert(other:query "SELECT id FROM t ORDER BY id") and
+    assert(other:with { rows = "columns" }:query "SELECT id FROM t ORDER BY id").rows.id, " ")
+end
+
+local function add(tx, id) return tx:execute("INSERT INTO t (id) VALUES ($1)", id) end
+
+local function idle() assert.equal("idle", db:status().state) end
+
+describe("a transaction", function()
+  it("S094: commits, and returns what its function returned, nils included", function()
+    local packed = table.pack(db:transaction(function(tx)
+      must(add(tx, 1))
+      return 1, nil, "x", nil
+    end))
+    same({ n = 4, 1, nil, "x", nil }, packed)
+    assert.equal("1", ids())
+    idle()
+  end)
+
+  it("returns true when its function returned nothing", function()
+    same({ n = 1, true }, table.pack(db:transaction(function(tx) must(add(tx, 1)) end)))
+    same({ n = 1, false }, table.pack(db:transaction(function() return false end)))
+    assert.equal("1", ids())
+  end)
+
+  -- Each stores 1 first; { what the function does then, the kind of the error that comes back }.
+  local rolled_back <const> = {
+    ["raises an error object (T1)"] = { function(tx) must(tx:query "SELEC") end, "syntax_error" },
+    ["ignores a server's error (T2)"] = { function(tx) tx:query "SELEC" end, "syntax_error" },
+    ["ignores an error and tries to go on (T2)"] = { function(tx)
+      add(tx, 1)
+      local err = failed("transaction_failed", add(tx, 2))
+      assert.equal("constraint_violation", err.cause.kind)
+      return "fine"
+    end, "constraint_violation" },
+    ["asserts on a statement after the one that failed"] = { function(tx)
+      tx:query "SELEC"
+      must(add(tx, 2))
+    end, "syntax_error" },
+    ["ignores a parameter that was refused before sending"] = { function(tx)
+      tx:query("SELECT $1::int", print)
+    end, "invalid_parameter" },
+    ["ignores an action that was refused"] = { function(tx) tx:update "SELECT 1" end,
+      "wrong_action" },
+    ["ignores a form that was refused"] = { function(tx) tx:delete { table = "t" } end,
+      "invalid_parameter" },
+    ["ignores what db refused, not tx"] = { function() db:query "SELEC" end, "syntax_error" },
+    ["ignores what another handle refused"] = { function(tx)
+      tx:with { timeout = 5 }:query "SELEC"
+    end, "syntax_error" },
+    ["ignores an insert that was refused"] = { function(tx) tx:insert("t", { id = "x" }) end,
+      "invalid_value" },
+    ["ignores a result over the limit"] = { function(tx)
+      tx:with { max_result = 1000 }:query "SELECT repeat('x', 10000)"
+    end, "result_too_large" },
+    ["runs COMMIT (T7)"] = { function(tx) tx:execute "COMMIT" end, "wrong_action" },
+    ["runs END (T7)"] = { function(tx) tx:query "/* x */ end" end, "wrong_action" },
+    ["runs ROLLBACK (T7)"] = { function(tx) tx:execute "ROLLBACK" end, "transaction_failed" },
+    ["runs ROLLBACK AND CHAIN (T7)"] = { function(tx)
+      tx:execute "ROLLBACK /**/ AND Chain"
+      tx:execute "INSERT INTO t VALUES (2)"
+    end, "transaction_failed" },
+    ["begins another one after ROLLBACK (T7)"] = { function(tx)
+      tx:execute "ROLLBACK; BEGIN; INSERT INTO t VALUES (2)"
+    end, "transaction_failed" },
+    ["prepares it for two-phase commit"] = { function(tx)
+      tx:execute "PREPARE TRANSACTION 'x'"
+    end, "query_failed" }, -- max_prepared_transactions is 0
+    ["goes on after ROLLBACK (T7)"] = { function(tx)
+      tx:execute "ROLLBACK"
+      failed("transaction_failed", add(tx, 2))
+    end, "transaction_failed" },
+    ["rolls back to a savepoint of its own after a failure"] = { function(tx)
+      must(tx:execute "SAVEPOINT mine")
+      tx:query "SELEC"
+      failed("transaction_failed", tx:execute "ROLLBACK TO SAVEPOINT mine")
+    end, "syntax_error" },
+    ["leaves a constraint for COMMIT to find (T3)"] = { function(tx)
+      must(tx:execute "INSERT INTO child VALUES (42)")
+    end, "constraint_violation" },
+    ["closes the connection"] = { function() db:close() end, "transaction_failed" },
+  }
+  for title, case in pairs(rolled_back) do
+    it("stores nothing when its function " .. title, function()
+      local err = failed(case[2], db:transaction(function(tx)
+        must(add(tx, 1))
+        return case[1](tx)
+      end))
+      assert.equal("", ids())
+      assert.is_true(#err.fixes > 0)
+      if db:status().state ~= "closed" then
+        idle()
+        assert(db:transaction(function(tx) must(add(tx, 7)) end))
+        assert.equal("7", ids())
+      end
+    end)
+
+    it("inside of another one loses only itself when its function " .. title, function()
+      if title:find "COMMIT to" or title:find "ROLLBACK" or title:find "closes"
+        or title:find "prepares" then
+        return -- these concern the whole of it: below
+      end
+      assert(db:transaction(function(tx)
+        must(add(tx, 8))
+        failed(case[2], tx:transaction(function(inner)
+          must(add(inner, 1))
+          return case[1](inner)
+        end))
+        must(add(tx, 9))
+      end))
+      assert.equal("8 9", ids())
+    end)
+  end
+
+  for title, f in pairs {
+    ["ROLLBACK"] = function(tx) tx:execute "ROLLBACK" end,
+    ["a script with COMMIT"] = function(tx) tx:execute "SELECT 1; COMMIT; BEGIN" end,
+  } do
+    it("with " .. title .. " in an inner one is lost as a whole, which is told", function()
+      failed("transaction_failed", db:transaction(function(tx)
+        failed("transaction_failed", tx:transaction(f))
+        failed("transaction_failed", add(tx, 3))
+      end))
+      idle()
+      assert.equal("", ids())
+    end)
+  end
+
+  it("cannot take back a script's own COMMIT, but tells of it (T7)", function()
+    failed("transaction_failed", db:transaction(function(tx)
+      must(tx:execute "INSERT INTO t VALUES (1); COMMIT; BEGIN")
+      add(tx, 2)
+    end))
+    assert.equal("1", ids())
+    idle()
+  end)
+
+  it("stores nothing when its function returns nil or false and an error", function()
+    for _, first in ipairs { false, "nil" } do
+      local packed = table.pack(db:transaction(function(tx)
+        must(add(tx, 1))
+        return first == false and false or nil, "not today", 3
+      end))
+      same({ n = 3, first == false and false or nil, "not today", 3 }, packed)
+    end
+    assert.equal("", ids())
+    idle()
+  end)
+
+  it("raises again what is no error of the module, unchanged, after ROLLBACK (T1)", function()
+    local object <const> = setmetatable({}, { __tostring = function() return "mine" end })
+    for _, raised in ipairs { "text", object, 7, false } do
+      local ok, again = pcall(db.transaction, db, function(tx)
+        must(add(tx, 1))
+        error(raised, 0)
+      end)
+      assert.is_false(ok)
+      assert.equal(raised, again)
+      idle()
+    end
+    local ok, again = pcall(db.transaction, db, function() error() end)
+    same({ false, nil }, { ok, again })
+    assert.equal("", ids())
+  end)
+
+  it("returns an error object unchanged, with the place that raised it (T1)", function()
+    local mine
+    local _, err = db:transaction(function(tx)
+      mine = select(2, tx:query "SELEC")
+      error(mine)
+    end)
+    assert.equal(mine, err)
+    contains(err.traceback, "transaction_spec.lua")
+  end)
+
+  it("takes tx and db in its function for the same, and tx no longer after it", function()
+    local kept, derived
+    assert(db:transaction(function(tx)
+      kept, derived = tx, tx:with { timeout = 3 }
+      must(add(tx, 1))
+      assert.equal(1, value(db, "SELECT count(*) FROM t"))
+      must(add(db, 2))
+    end))
+    assert.equal("1 2", ids())
+    raises("the transaction has ended", function() kept:query "SELECT 1" end)
+    raises("the transaction has ended", function() derived:query "SELECT 1" end)
+    raises("the transaction has ended", function() kept:transaction(print) end)
+    must(db:query "SELECT 1")
+    kept:close()
+    idle()
+  end)
+
+  it("keeps the settings of its handle", function()
+    local answer = db:with { rows = "array" }:transaction(function(tx)
+      return tx:query "SELECT 1".rows[1]
+    end)
+    same({ 1 }, answer)
+  end)
+
+  it("has the isolation and the access that it asks for", function()
+    for isolation, readonly in pairs { ["read committed"] = false, ["repeatable read"] = true,
+      serializable = true } do
+      local got = assert(db:transaction(function(tx)
+        return { value(tx, "SELECT current_setting('transaction_isolation')"),
+          value(tx, "SELECT current_setting('transaction_read_only')"),
+          value(tx, "SELECT current_setting('transaction_deferrable')") }
+      end, { isolation = isolation, readonly = readonly, deferrable = readonly }))
+      local switch <const> = readonly and "on" or "off"
+      same({ isolation, switch, switch }, got)
+    end
+    failed("read_only", db:transaction(function(tx) add(tx, 1) end, { readonly = true }))
+  end)
+
+  it("raises on wrong arguments at the caller's line", function()
+    local f <const> = function() end
+    raises("a transaction takes a function", function() db:transaction() end)
+    raises("options must be a table", function() db:transaction(f, 3) end)
+    raises("did you mean 'isolation'", function() db:transaction(f, { isolaton = "x" }) end)
+    raises("isolation must be", function() db:transaction(f, { isolation = "SERIALIZABLE; x" }) end)
+    raises("readonly must be true or false", function() db:transaction(f, { readonly = 1 }) end)
+    raises("retries must be an integer", function() db:transaction(f, { retries = -1 }) end)
+    raises("retries must be an integer", function() db:dry_run(f, { retries = 1.5 }) end)
+    raises("deadline must be a number", function() db:transaction(f, { deadline = 0 }) end)
+    raises("belongs to the outermost", function()
+      assert(db:transaction(function(tx) tx:transaction(f, { retries = 1 }) end))
+    end)
+    idle()
+    assert.is_true(db:transaction(f))
+  end)
+
+  it("is a savepoint in a transaction that the program began itself", function()
+    assert(db:execute "BEGIN")
+    must(add(db, 1))
+    failed("syntax_error", db:transaction(function(tx)
+      add(tx, 2)
+      tx:query "SELEC"
+    end))
+    assert(db:transaction(function(tx) add(tx, 3) end))
+    assert.equal("transaction", db:status().state)
+    assert(db:execute "COMMIT")
+    assert.equal("1 3", ids())
+  end)
+
+  it("answers the failure of one that the program began itself and that has failed", function()
+    assert(db:execute "BEGIN")
+    db:query "SELEC"
+    local err = failed("transaction_failed", db:transaction(function() error "not reached" end))
+    assert.equal("syntax_error", err.cause.kind)
+    assert(db:execute "ROLLBACK")
+  end)
+end)
+
+describe("a transaction inside of another one", function()
+  it("is a savepoint: kept or lost alone, as deep as it goes (T6)", function()
+    local function nest(tx, depth)
+      must(add(tx, depth))
+      if depth < 20 then
+        tx:transaction(function(inner)
+          nest(inner, depth + 1)
+          if depth % 5 == 4 then error(select(2, core.fail { kind = "query_failed" })) end
+        end)
+      end
+    end
+    assert(db:transaction(function(tx) nest(tx, 1) end))
+    assert.equal("1 2 3 4", ids())
+  end)
+
+  it("is refused once the outer one has failed", function()
+    failed("syntax_error", db:transaction(function(tx)
+      tx:query "SELEC"
+      failed("transaction_failed", tx:transaction(function() error "not reached" end))
+    end))
+  end)
+
+  it("may be begun on db, too", function()
+    assert(db:transaction(function()
+      must(add(db, 1))
+      failed("syntax_error", db:transaction(function()
+        add(db, 2)
+        must(db:query "SELEC")
+      end))
+    end))
+    assert.equal("1", ids())
+  end)
+
+  it("lets what it raises pass the outer one, which rolls back", function()
+    local ok, message = pcall(db.transaction, db, function(tx)
+      add(tx, 1)
+      tx:transaction(function() error("deep", 0) end)
+    end)
+    same({ false, "deep" }, { ok, message })
+    assert.equal("", ids())
+    idle()
+  end)
+end)
+
+describe("a dry run", function()
+  it("S098: returns what its function returned, and stores nothing", function()
+    same({ 7, 8 }, { db:dry_run(function(tx)
+      must(add(tx, 1))
+      return 7, 8
+    end) })
+    assert.equal("", ids())
+    idle()
+  end)
+
+  it("fails as a transaction does, but for constraints that only COMMIT would check", function()
+    failed("syntax_error", db:dry_run(function(tx) tx:query "SELEC" end))
+    assert.is_true(db:dry_run(function(tx) tx:execute "INSERT INTO child VALUES (42)" end))
+  end)
+
+  it("inside of a transaction takes back only its own", function()
+    assert(db:transaction(function(tx)
+      add(tx, 1)
+      tx:dry_run(function(dry) add(dry, 2) end)
+    end))
+    assert.equal("1", ids())
+  end)
+end)
+
+describe("a transaction that conflicts with another session's", function()
+  local rival
+  before_each(function() rival = assert(pg.connect(server.options)) end)
+  after_each(function() rival:close() end)
+
+  -- Fails with 40001 as often as `times` says, then succeeds.
+  local function conflict(times, options)
+    must(other:execute "INSERT INTO t VALUES (1, 0)")
+    local tries = 0
+    local answer, err = db:transaction(function(tx)
+      tries = tries + 1
+      local n = value(tx, "SELECT n FROM t WHERE id = 1")
+      if tries <= times then must(rival:update "UPDATE t SET n = n + 10 WHERE id = 1") end
+      must(tx:update("UPDATE t SET n = $1 WHERE id = 1", n + 1))
+      return tries
+    end, options)
+    return answer, err, tries
+  end
+
+  it("is not run again unless told so (T5)", function()
+    local answer, err, tries = conflict(1, { isolation = "serializable" })
+    assert.equal(true, failed("serialization_failure", answer, err).retryable)
+    assert.equal(1, tries)
+  end)
+
+  it("is run again after serialization_failure, as often as told (T5)", function()
+    assert.equal(3, conflict(2, { isolation = "repeatable read", retries = 2 }))
+    assert.equal(21, value(other, "SELECT n FROM t"))
+  end)
+
+  it("gives up after its retries with the last error (T5)", function()
+    local answer, err, tries = conflict(9, { isolation = "repeatable read", retries = 2 })
+    failed("serialization_failure", answer, err)
+    assert.equal(3, tries)
+  end)
+
+  it("gives up when the deadline would pass (T5)", function()
+    local answer, err, tries = conflict(math.huge,
+      { isolation = "repeatable read", retries = 1000, deadline = 0.3 })
+    failed("serialization_failure", answer, err)
+    assert.is_true(tries < 20)
+    idle()
+  end)
+
+  it("is not run again for other errors, nor for what the program raises", function()
+    local tries = 0
+    local function count(f)
+      return function(tx)
+        tries = tries + 1
+        return f(tx)
+      end
+    end
+    local function wrong(tx) tx:query "SELEC" end
+    failed("syntax_error", db:transaction(count(wrong), { retries = 3 }))
+    pcall(db.transaction, db, count(function() error "x" end), { retries = 3 })
+    assert.equal(2, tries)
+  end)
+
+  it("is run again after a serialization_failure at COMMIT", function()
+    must(other:execute "INSERT INTO t VALUES (1, 0), (2, 0)")
+    local tries = 0
+    must(rival:execute "BEGIN ISOLATION LEVEL SERIALIZABLE")
+    assert(db:transaction(function(tx)
+      tries = tries + 1
+      must(tx:query "SELECT sum(n) FROM t")
+      must(tx:update "UPDATE t SET n = 1 WHERE id = 1")
+      if tries == 1 then
+        must(rival:query "SELECT sum(n) FROM t")
+        must(rival:update "UPDATE t SET n = 1 WHERE id = 2")
+        must(rival:execute "COMMIT")
+      end
+    end, { isolation = "serializable", retries = 3 }))
+    assert.equal(2, tries)
+  end)
+
+  it("is run again after deadlock_detected, and both go through (T5)", function()
+    must(other:execute "INSERT INTO t VALUES (1, 0), (2, 0)")
+    local loop <const> = scheduler()
+    local tries, done = 0, 0
+    local function lock_both(first, second)
+      local conn <close> = assert(pg.connect(support.merge(server.options, { wait = loop.wait })))
+      assert(conn:transaction(function(tx)
+        tries = tries + 1
+        must(tx:update("UPDATE t SET n = n + 1 WHERE id = $1", first))
+        if tries <= 2 then must(tx:query "SELECT pg_sleep(0.1)") end
+        must(tx:update("UPDATE t SET n = n + 1 WHERE id = $1", second))
+      end, { retries = 5 }))
+      done = done + 1
+    end
+    loop.spawn(lock_both, 1, 2)
+    loop.spawn(lock_both, 2, 1)
+    loop.run()
+    assert.equal(2, done)
+    assert.is_true(tries >= 3)
+    same({ { 2 }, { 2 } }, other:with { rows = "array" }:query "SELECT n FROM t".rows)
+    for _, call in ipairs(loop.calls) do assert.is_true(call.seconds <= 60) end
+  end)
+end)
+
+describe("a transaction's deadline", function()
+  it("ends a statement, and nothing is stored", function()
+    local err = failed("query_timeout", db:transaction(function(tx)
+      add(tx, 1)
+      tx:query "SELECT pg_sleep(30)"
+    end, { deadline = 0.3 }))
+    assert.is_true(err.elapsed < 10)
+    assert.equal("", ids())
+    idle()
+  end)
+
+  it("refuses statements and COMMIT once it has passed", function()
+    for _, more in ipairs { true, false } do
+      failed("query_timeout", db:transaction(function(tx)
+        must(add(tx, 1))
+        local till <const> = core.now() + 0.1
+        repeat until core.now() > till
+        if more then failed("query_timeout", add(tx, 2)) end
+      end, { deadline = 0.1 }))
+      assert.equal("", ids())
+      idle()
+    end
+    must(db:query "SELECT pg_sleep(0.2)") -- it counts no longer
+  end)
+end)
+
+describe("a transaction whose coroutine goes away", function()
+  local function begin(after)
+    local thread = coroutine.create(function()
+      db:transaction(function(tx)
+        must(add(tx, 1))
+        coroutine.yield()
+        if after then after(tx) end
+      end)
+    end)
+    assert(coroutine.resume(thread))
+    assert.equal("transaction", db:status().state)
+    return thread
+  end
+
+  it("is committed when it goes on", function()
+    assert(coroutine.resume(begin()))
+    assert.equal("1", ids())
+  end)
+
+  it("is rolled back when the coroutine is closed (T8)", function()
+    coroutine.close(begin())
+    idle()
+    assert.equal("", ids())
+    assert(db:transaction(function(tx) add(tx, 2) end))
+    assert.equal("2", ids())
+  end)
+
+  it("is rolled back by the next statement when the coroutine was collected (T8)", function()
+    begin()
+    collectgarbage()
+    collectgarbage()
+    assert.equal(0, value(db, "SELECT count(*) FROM t"))
+    idle()
+    begin()
+    collectgarbage()
+    collectgarbage()
+    assert(db:transaction(function(tx) add(tx, 2) end))
+    assert.equal("2", ids())
+  end)
+
+  it("is rolled back when it is closed in the middle of a statement (T8, T12)", function()
+    local loop <const> = scheduler()
+    local conn <close> = assert(pg.connect(support.merge(server.options, { wait = loop.wait })))
+    local thread = loop.spawn(function()
+      conn:transaction(function(tx)
+        must(add(tx, 1))
+        tx:query "SELECT generate_series(1, 100000), pg_sleep(0.001)"
+      end)
+    end)
+    support.eventually(function()
+      loop.step()
+      return value(other, [[SELECT count(*) FROM pg_stat_activity WHERE query LIKE
+        'SELECT generate_series(1, 100000)%']]) == 1
+    end)
+    coroutine.close(thread)
+    assert.equal("idle", conn:status().state)
+    assert.equal("", ids())
+  end)
+
+  it("is not entered by another coroutine as if it were its own", function()
+    local thread <const> = begin()
+    raises("in a transaction of another coroutine", function() db:transaction(print) end)
+    coroutine.close(thread)
+    assert.is_true(db:transaction(function() end))
+  end)
+
+  it("is rolled back when a transaction inside of it was left in the middle", function()
+    local thread
+    failed("transaction_failed", db:transaction(function(tx)
+      thread = coroutine.create(function() tx:transaction(coroutine.yield) end)
+      assert(coroutine.resume(thread))
+      add(tx, 1)
+    end))
+    coroutine.close(thread)
+    idle()
+    assert.equal("", ids())
+  end)
+
+  it("yields inside of its function, and to an event loop", function()
+    local loop <const> = scheduler()
+    local order = {}
+    local function work(id)
+      local conn <close> = assert(pg.connect(support.merge(server.options, { wait = loop.wait })))
+      assert(conn:transaction(function(tx)
+        must(add(tx, id))
+        order[#order + 1] = id
+        must(tx:query "SELECT pg_sleep(0.2)")
+        order[#order + 1] = id
+      end))
+    end
+    loop.spawn(work, 1)
+    loop.spawn(work, 2)
+    loop.run()
+    assert.equal("1 2", ids())
+    assert.not_equal(order[1], order[2])
+  end)
+end)
+
+describe("a transaction whose connection", function()
+  local function through(f)
+    local proxy <close> = faultproxy.start(program, { host = "127.0.0.1",
+      port = server.tcp.port, user = "postgres", password = server.tcp.password,
+      database = "postgres", sslmode = "disable" })
+    local conn <close> = assert(pg.connect(proxy.options))
+    f(conn, proxy)
+  end
+
+  it("is lost before COMMIT's answer is commit_unknown, and is not run again (T4)", function()
+    through(function(conn, proxy)
+      local tries = 0
+      local err = failed("commit_unknown", conn:transaction(function(tx)
+        tries = tries + 1
+        must(add(tx, 1))
+        proxy:send "at down C 1 cut 0"
+      end, { retries = 5 }))
+      assert.equal(1, tries)
+      assert.is_false(err.retryable)
+      assert.equal("connection_lost", err.cause.kind)
+      assert.equal("1", ids()) -- it was: nobody could know
+      assert.equal("lost", conn:status().state)
+    end)
+  end)
+
+  it("is lost in its function stores nothing, whatever the function does (T9)", function()
+    through(function(conn, proxy)
+      local err = failed("connection_lost", conn:transaction(function(tx)
+        must(add(tx, 1))
+        proxy:send "cut up 0"
+        pcall(function() must(tx:query "SELECT 1") end)
+        tx:query "SELECT 2"
+        return "fine"
+      end))
+      assert.is_table(err)
+      assert.equal("", ids())
+      must(conn:reset())
+      assert(conn:transaction(function(tx) add(tx, 2) end))
+      assert.equal("2", ids())
+    end)
+  end)
+
+  it("is lost in an inner one, and made anew, is not committed", function()
+    through(function(conn, proxy)
+      failed("transaction_failed", conn:transaction(function(tx)
+        must(add(tx, 1))
+        failed("connection_lost", tx:transaction(function(inner)
+          proxy:send "cut up 0"
+          inner:query "SELECT 1"
+        end))
+        must(conn:reset())
+      end))
+      assert.equal("", ids())
+    end)
+  end)
+
+  it("is lost at ROLLBACK answers the first error (T10)", function()
+    through(function(conn, proxy)
+      failed("syntax_error", conn:transaction(function(tx)
+        must(add(tx, 1))
+        tx:query "SELEC"
+        proxy:send "cut up 0"
+      end))
+      assert.equal("lost", conn:status().state)
+      assert.equal("", ids())
+    end)
+  end)
+end)
+
+describe("a server that", function()
+  -- Answers each statement with its tag and what it says of the transaction.
+  local function scripted(answers)
+    return mock.start(function(session)
+      session:startup()
+      session:welcome { server_version = "15.1", client_encoding = "UTF8", DateStyle = "ISO, MDY",
+        IntervalStyle = "postgres", server_encoding = "UTF8", standard_conforming_strings = "on" }
+      local n = 0
+      while true do
+        local kind = session:read(1)
+        if not kind or kind == "X" then return end
+        session:read(string.unpack(">I4", session:read(4)) - 4)
+        if kind == "Q" or kind == "S" then
+          local answer = n == 0 and { "SELECT 0", "I" } or answers[n] -- the set-up comes first
+          n = n + 1
+          if not answer then return end
+          if kind == "S" then
+            session:send "1"
+            session:send "2"
+            session:send "n"
+          end
+          session:send("C", string.pack("z", answer[1]))
+          session:send("Z", answer[2])
+        end
+      end
+    end)
+  end
+
+  local cases <const> = {
+    { "answers COMMIT by ROLLBACK (T2)", { { "BEGIN", "T" }, { "ROLLBACK", "I" } },
+      "transaction_failed", "idle" },
+    { "is in an unknown state after COMMIT (T11)", { { "BEGIN", "T" }, { "COMMIT", "?" } },
+      "commit_unknown", "lost" },
+    { "goes away at COMMIT (T4)", { { "BEGIN", "T" } }, "commit_unknown", "lost" },
+  }
+  for _, case in ipairs(cases) do
+    it(case[1] .. " is not taken for one that has committed", function()
+      local mocked <close> = scripted(case[2])
+      mock.call(function()
+        local conn <close> = assert(pg.connect(mocked.options))
+        failed(case[3], conn:transaction(function() end))
+        assert.equal(case[4], conn:status().state)
+      end)
+    end)
+  end
+end)
+
+describe("a transaction behind PgBouncer", function()
+  it("holds, nested ones and readonly included (L8)", function()
+    if not pgbouncer.found() then return pending "PgBouncer is not installed" end
+    local pooler <close> = pgbouncer.start(server, { "default_pool_size = 1" })
+    local conn <close> = assert(pg.connect(pooler.options))
+    assert(conn:transaction(function(tx)
+      must(add(tx, 1))
+      failed("constraint_violation", tx:transaction(function(inner) add(inner, 1) end))
+      must(add(tx, 2))
+    end))
+    assert.equal("1 2", ids())
+    local reader <close> = assert(pg.connect(support.with(pooler.options, { readonly = true })))
+    failed("read_only", reader:transaction(function(tx) add(tx, 3) end))
+    assert.equal(2, reader:transaction(function(tx) return value(tx, "SELECT count(*) FROM t") end))
+    assert(conn:transaction(function(tx) must(add(tx, 4)) end))
+    assert.equal("1 2 4", ids())
+  end)
+end)
