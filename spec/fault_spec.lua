@@ -146,6 +146,44 @@ describe("memory that runs out #slow", function()
           assert(usable(db))
         end,
       }]] },
+    { name = "a transaction and one inside of it", modes = { "once", "twice", "outside" },
+      script = [[
+      local db = assert(pg.connect(here))
+      pg.limits { timeout = 0.5 }
+      local TABLE <const> = "CREATE TEMP TABLE IF NOT EXISTS oom (try int, half int)"
+      assert(db:execute(TABLE))
+      local try = 0
+      local function insert(tx, half)
+        assert(tx:execute("INSERT INTO oom VALUES ($1, $2)", try, half))
+      end
+      return {
+        attempt = function()
+          try = try + 1
+          expect(assert(db:transaction(function(tx)
+            insert(tx, 1)
+            local none, err = tx:transaction(function(inner)
+              insert(inner, 2)
+              inner:query "SELEC"
+            end)
+            expect(not none and err.kind)
+            insert(tx, 3)
+            return 7
+          end)) == 7)
+        end,
+        verify = function(ok, problem)
+          only_memory(ok, problem)
+          if db:status().state == "lost" then assert(db:reset()) end
+          assert(usable(db))
+          assert(db:status().state == "idle", "left in a transaction")
+          assert(db:execute(TABLE))
+          local half = assert(db:query "SELECT try FROM oom GROUP BY try HAVING sum(half) <> 4")
+          assert(half.rowCount == 0, "half of a transaction was stored")
+          if ok then
+            local whole = assert(db:query("SELECT 1 FROM oom WHERE try = $1", try))
+            assert(whole.rowCount == 2, "nothing was stored")
+          end
+        end,
+      }]] },
     { name = "loading pg.core once more", modes = { "once", "twice", "sticky" }, script = [[
       local core = require "pg.core"
       local db = assert(pg.connect(here))

@@ -102,6 +102,9 @@ describe("a transaction", function()
       tx:with { max_result = 1000 }:query "SELECT repeat('x', 10000)"
     end, "result_too_large" },
     ["runs COMMIT (T7)"] = { function(tx) tx:execute "COMMIT" end, "wrong_action" },
+    ["runs BEGIN (T7)"] = { function(tx) tx:execute "BEGIN" end, "wrong_action" },
+    ["runs START TRANSACTION (T7)"] = { function(tx) tx:query "start transaction" end,
+      "wrong_action" },
     ["runs END (T7)"] = { function(tx) tx:query "/* x */ end" end, "wrong_action" },
     ["runs ROLLBACK (T7)"] = { function(tx) tx:execute "ROLLBACK" end, "transaction_failed" },
     ["runs ROLLBACK AND CHAIN (T7)"] = { function(tx)

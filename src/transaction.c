@@ -38,16 +38,20 @@ static int scope_abandon(lua_State *L)
 
 /* --- what may run ----------------------------------------------------- */
 
-static bool ends_transaction(const char *sql)
+static bool controls_transaction(const char *sql)
 {
+  static const char *const words[] = {"begin", "start", "commit", "end", NULL};
   char word[LPG_WORD];
   lpg_first_word(sql, word);
-  return strcmp(word, "commit") == 0 || strcmp(word, "end") == 0;
+  for (int i = 0; words[i]; i++)
+    if (strcmp(word, words[i]) == 0)
+      return true;
+  return false;
 }
 
 static const char return_or_raise[] =
-    "Leave COMMIT and ROLLBACK to the transaction: return from its function to "
-    "commit, raise an error to roll back.";
+    "Return from the function to commit, raise an error to roll back. A "
+    "transaction inside of it, tx:transaction(...), is a savepoint.";
 
 bool lpg_scope_refuses(lua_State *L, int index, const char *sql)
 {
@@ -73,9 +77,10 @@ bool lpg_scope_refuses(lua_State *L, int index, const char *sql)
                   "the transaction's deadline has passed: it will be rolled "
                   "back");
     lpg_error_boolean(L, "completed", false);
-  } else if (sql && ends_transaction(sql)) {
+  } else if (sql && controls_transaction(sql)) {
     lpg_error_new(L, "wrong_action",
-                  "COMMIT inside of a transaction's function");
+                  "BEGIN, COMMIT and END have no place in the function of a "
+                  "transaction");
     lpg_error_fix(L, return_or_raise);
   } else {
     lua_pop(L, 1);

@@ -61,8 +61,8 @@ local function locate(raised)
   return raised
 end
 
-local RETURN_OR_RAISE <const> = "Leave COMMIT and ROLLBACK to the transaction: return from its "
-  .. "function to commit, raise an error to roll back."
+local RETURN_OR_RAISE <const> = "Return from the function to commit, raise an error to roll back. "
+  .. "A transaction inside of it, tx:transaction(...), is a savepoint."
 
 local function fail(db, kind, message, fields)
   fields = fields or {}
