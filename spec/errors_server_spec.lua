@@ -347,8 +347,12 @@ describe("a failed statement", function()
     { "P15: a type left open", "SELECT concat($1)", 1, { kind = "invalid_parameter",
       sqlstate = "42P18", condition = "indeterminate_datatype", parameter = 1, fixes = 3 },
       first = "$1::text" },
+    { "a parameter of two types", "UPDATE pg_class SET relpages = $1, relname = $1", 1, {
+      kind = "query_failed", sqlstate = "42P08", fixes = 3 }, first = "$1::text" },
     { "P7: a function", "SELECT $1::int, $2", 1, print, { kind = "invalid_parameter",
       parameter = 2, message = "cannot send a function" } },
+    { "a JSON value that Lua cannot take", [[SELECT '"\ud800"'::json]], { kind = "invalid_value",
+      message = "an invalid escape", fixes = 1 }, first = 'json = "text"' },
     { "P1: a NUL byte in a text", "SELECT $1::text", "a\0b", { kind = "invalid_parameter",
       parameter = 1 }, first = "pg.bytea" },
     { "S075: a table that is there", "CREATE TABLE users (a int)", { kind = "query_failed",

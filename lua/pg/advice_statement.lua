@@ -175,6 +175,9 @@ function lists.invalid_value(e, _, list)
     list[3] = nil
   elseif values[e.sqlstate] then
     first(list, values[e.sqlstate])
+  elseif has(e, "JSON nested deeper") or has(e, "an invalid escape in a string") then
+    list[1] = 'Take the JSON as its text: db:with { json = "text" }.'
+    list[2], list[3] = nil, nil
   elseif has(e, "malformed array literal") then
     first(list, "Pass a Lua list where an array is wanted: { 1, 2, 3 }.")
   elseif e.message:find('""$') then
@@ -311,6 +314,7 @@ local others <const> = {
   ["25001"] = "Run it alone: outside of a transaction, and not in a script with others.",
   ["25P01"] = "Run it inside a transaction: after BEGIN, before COMMIT.",
   ["26000"] = "Prepare the statement again. DISCARD or a pooler has dropped it.",
+  ["42P08"] = "Give the parameter one type wherever it stands, by a cast: $1::text.",
   ["2BP01"] = "Drop what depends on it first, or say CASCADE.",
   ["3D000"] = "Check the name of the database. To list them: SELECT datname FROM pg_database",
   ["3F000"] = "Check the schema's name, or create it: CREATE SCHEMA name",
