@@ -177,7 +177,7 @@ function lists.invalid_value(e, _, list)
     first(list, values[e.sqlstate])
   elseif has(e, "JSON nested deeper") or has(e, "an invalid escape in a string") then
     list[1] = 'Take the JSON as its text: db:with { json = "text" }.'
-    list[2], list[3] = nil, nil
+    list[2], list[3] = "Or take a part of it, on the server: SELECT data ->> 'key'.", nil
   elseif has(e, "malformed array literal") then
     first(list, "Pass a Lua list where an array is wanted: { 1, 2, 3 }.")
   elseif e.message:find('""$') then
