@@ -2,8 +2,6 @@
 -- db:transaction and db:dry_run on a real server: what is committed is what should be, whatever the
 -- function does, and whatever happens to it.
 local core = require "pg.core"
-local faultproxy = require "spec.fault.faultproxy"
-local mock = require "spec.fault.mock"
 local pg = require "pg"
 local pgbouncer = require "spec.fault.pgbouncer"
 local scheduler = require "spec.scheduler"
@@ -13,19 +11,16 @@ local throwaway = require "pg.throwaway"
 local failed <const>, raises <const>, same <const> = support.failed, support.raises, support.same
 local value <const>, contains <const> = support.value, support.contains
 
-local server, other, db, folder, program
+local server, other, db, conn_of_wait
 
 setup(function()
   server = assert(throwaway.start { tcp = true, settings = { deadlock_timeout = "50ms" } })
   other = assert(pg.connect(server.options))
-  folder = support.folder()
-  program = support.compile(folder, "spec/fault/faultproxy.c")
 end)
 
 teardown(function()
   other:close()
   server:stop()
-  os.execute("rm -r " .. support.quote(folder))
 end)
 
 before_each(function()
@@ -46,8 +41,8 @@ end
 
 -- What other sessions see.
 local function ids()
-  return table.concat(assert(other:query "SELECT id FROM t ORDER BY id") and
-    assert(other:with { rows = "columns" }:query "SELECT id FROM t ORDER BY id").rows.id, " ")
+  return table.concat(assert(other:query { query = "SELECT id FROM t ORDER BY id",
+    rows = "columns" }).rows.id, " ")
 end
 
 local function add(tx, id) return tx:execute("INSERT INTO t (id) VALUES ($1)", id) end
@@ -106,20 +101,33 @@ describe("a transaction", function()
     ["runs START TRANSACTION (T7)"] = { function(tx) tx:query "start transaction" end,
       "wrong_action" },
     ["runs END (T7)"] = { function(tx) tx:query "/* x */ end" end, "wrong_action" },
-    ["runs ROLLBACK (T7)"] = { function(tx) tx:execute "ROLLBACK" end, "transaction_failed" },
-    ["runs ROLLBACK AND CHAIN (T7)"] = { function(tx)
-      tx:execute "ROLLBACK /**/ AND Chain"
-      tx:execute "INSERT INTO t VALUES (2)"
-    end, "transaction_failed" },
-    ["begins another one after ROLLBACK (T7)"] = { function(tx)
-      tx:execute "ROLLBACK; BEGIN; INSERT INTO t VALUES (2)"
-    end, "transaction_failed" },
+    ["runs COMMIT after a semicolon (T7)"] = { function(tx) tx:query ";commit" end,
+      "wrong_action" },
+    ["runs ROLLBACK (T7)"] = { function(tx) tx:execute "ROLLBACK" end, "wrong_action" },
+    ["runs ABORT (T7)"] = { function(tx) tx:execute "ABORT" end, "wrong_action" },
+    ["runs ROLLBACK AND CHAIN (T7)"] = { function(tx) tx:execute "ROLLBACK /**/ AND Chain" end,
+      "wrong_action" },
     ["prepares it for two-phase commit"] = { function(tx)
-      tx:execute "PREPARE TRANSACTION 'x'"
-    end, "query_failed" }, -- max_prepared_transactions is 0
-    ["goes on after ROLLBACK (T7)"] = { function(tx)
-      tx:execute "ROLLBACK"
+      tx:execute "PREPARE /* to */ TRANSACTION 'x'"
+    end, "wrong_action" },
+    ["runs a script that rolls back (T7)"] = { function(tx)
+      tx:execute "SELECT 1; ROLLBACK"
       failed("transaction_failed", add(tx, 2))
+    end, "transaction_failed", whole = true },
+    ["runs a script that rolls back and chains (T7)"] = { function(tx)
+      tx:execute "SELECT 1; ROLLBACK AND -- x\n CHAIN; INSERT INTO t VALUES (2)"
+    end, "transaction_failed", whole = true },
+    ["runs a script that begins another one (T7)"] = { function(tx)
+      tx:execute "SELECT 1; ROLLBACK; BEGIN; INSERT INTO t VALUES (2)"
+    end, "transaction_failed", whole = true },
+    ["has a statement that was left in the middle"] = { function(tx)
+      local hooked <close> = setmetatable({}, { __close = function() debug.sethook() end })
+      local till <const> = core.now() + 0.2
+      debug.sethook(function() if core.now() > till then error "stop" end end, "", 1000)
+      pcall(tx.query, tx, "SELECT pg_sleep(30)")
+      debug.sethook()
+      failed("transaction_failed", add(tx, 2))
+      return hooked
     end, "transaction_failed" },
     ["rolls back to a savepoint of its own after a failure"] = { function(tx)
       must(tx:execute "SAVEPOINT mine")
@@ -128,8 +136,8 @@ describe("a transaction", function()
     end, "syntax_error" },
     ["leaves a constraint for COMMIT to find (T3)"] = { function(tx)
       must(tx:execute "INSERT INTO child VALUES (42)")
-    end, "constraint_violation" },
-    ["closes the connection"] = { function() db:close() end, "transaction_failed" },
+    end, "constraint_violation", whole = true },
+    ["closes the connection"] = { function() db:close() end, "transaction_failed", whole = true },
   }
   for title, case in pairs(rolled_back) do
     it("stores nothing when its function " .. title, function()
@@ -146,30 +154,25 @@ describe("a transaction", function()
       end
     end)
 
-    it("inside of another one loses only itself when its function " .. title, function()
-      if title:find "COMMIT to" or title:find "ROLLBACK" or title:find "closes"
-        or title:find "prepares" then
-        return -- these concern the whole of it: below
-      end
-      assert(db:transaction(function(tx)
-        must(add(tx, 8))
-        failed(case[2], tx:transaction(function(inner)
-          must(add(inner, 1))
-          return case[1](inner)
+    if not case.whole then -- these concern the whole of it
+      it("inside of another one loses only itself when its function " .. title, function()
+        must(db:transaction(function(tx)
+          must(add(tx, 8))
+          failed(case[2], tx:transaction(function(inner)
+            must(add(inner, 1))
+            return case[1](inner)
+          end))
+          must(add(tx, 9))
         end))
-        must(add(tx, 9))
-      end))
-      assert.equal("8 9", ids())
-    end)
+        assert.equal("8 9", ids())
+      end)
+    end
   end
 
-  for title, f in pairs {
-    ["ROLLBACK"] = function(tx) tx:execute "ROLLBACK" end,
-    ["a script with COMMIT"] = function(tx) tx:execute "SELECT 1; COMMIT; BEGIN" end,
-  } do
-    it("with " .. title .. " in an inner one is lost as a whole, which is told", function()
+  for _, script in ipairs { "SELECT 1; ROLLBACK", "SELECT 1; COMMIT; BEGIN" } do
+    it("with " .. script .. " in an inner one is lost as a whole, which is told", function()
       failed("transaction_failed", db:transaction(function(tx)
-        failed("transaction_failed", tx:transaction(f))
+        failed("transaction_failed", tx:transaction(function(inner) inner:execute(script) end))
         failed("transaction_failed", add(tx, 3))
       end))
       idle()
@@ -444,6 +447,41 @@ describe("a transaction that conflicts with another session's", function()
     assert.equal(2, tries)
   end)
 
+  it("is not run again when a script of it has committed", function()
+    local tries = 0
+    local err = failed("serialization_failure", db:transaction(function(tx)
+      tries = tries + 1
+      tx:execute(([[INSERT INTO t VALUES (%d); COMMIT; BEGIN;
+        DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40001'; END $$]]):format(tries))
+    end, { retries = 3 }))
+    assert.is_false(err.retryable)
+    assert.equal(1, tries)
+    assert.equal("1", ids())
+  end)
+
+  it("is not run again inside of a transaction begun meanwhile", function()
+    local slept = false
+    local conn <close> = assert(pg.connect(support.merge(server.options, {
+      wait = function(fd)
+        if fd or slept then return false end
+        slept = true
+        coroutine.wrap(function()
+          conn_of_wait:execute "BEGIN; INSERT INTO t VALUES (5)"
+        end)()
+        return true
+      end })))
+    conn_of_wait = conn
+    coroutine.wrap(function()
+      failed("transaction_failed", conn:transaction(function(tx)
+        tx:execute "DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40001'; END $$"
+      end, { retries = 1 }))
+    end)()
+    assert.is_true(slept)
+    assert.equal("transaction", conn:status().state)
+    assert(conn:execute "ROLLBACK")
+    assert.equal("", ids())
+  end)
+
   it("is run again after deadlock_detected, and both go through (T5)", function()
     must(other:execute "INSERT INTO t VALUES (1, 0), (2, 0)")
     local loop <const> = scheduler()
@@ -464,7 +502,11 @@ describe("a transaction that conflicts with another session's", function()
     assert.equal(2, done)
     assert.is_true(tries >= 3)
     same({ { 2 }, { 2 } }, other:with { rows = "array" }:query "SELECT n FROM t".rows)
-    for _, call in ipairs(loop.calls) do assert.is_true(call.seconds <= 60) end
+    local sleeps = 0
+    for _, call in ipairs(loop.calls) do
+      if not call.fd then sleeps = sleeps + 1 end
+    end
+    assert.is_true(sleeps > 0) -- the event loop went on during the back-off
   end)
 end)
 
@@ -490,222 +532,65 @@ describe("a transaction's deadline", function()
       assert.equal("", ids())
       idle()
     end
-    must(db:query "SELECT pg_sleep(0.2)") -- it counts no longer
+    assert.is_true(db:transaction(function() end, { deadline = 0.2 }))
+    must(db:query "SELECT pg_sleep(0.4)") -- it counts no longer
   end)
 end)
 
-describe("a transaction whose coroutine goes away", function()
-  local function begin(after)
-    local thread = coroutine.create(function()
-      db:transaction(function(tx)
-        must(add(tx, 1))
-        coroutine.yield()
-        if after then after(tx) end
-      end)
-    end)
-    assert(coroutine.resume(thread))
-    assert.equal("transaction", db:status().state)
-    return thread
-  end
-
-  it("is committed when it goes on", function()
-    assert(coroutine.resume(begin()))
-    assert.equal("1", ids())
-  end)
-
-  it("is rolled back when the coroutine is closed (T8)", function()
-    coroutine.close(begin())
-    idle()
-    assert.equal("", ids())
-    assert(db:transaction(function(tx) add(tx, 2) end))
-    assert.equal("2", ids())
-  end)
-
-  it("is rolled back by the next statement when the coroutine was collected (T8)", function()
-    begin()
-    collectgarbage()
-    collectgarbage()
-    assert.equal(0, value(db, "SELECT count(*) FROM t"))
-    idle()
-    begin()
-    collectgarbage()
-    collectgarbage()
-    assert(db:transaction(function(tx) add(tx, 2) end))
-    assert.equal("2", ids())
-  end)
-
-  it("is rolled back when it is closed in the middle of a statement (T8, T12)", function()
-    local loop <const> = scheduler()
-    local conn <close> = assert(pg.connect(support.merge(server.options, { wait = loop.wait })))
-    local thread = loop.spawn(function()
-      conn:transaction(function(tx)
-        must(add(tx, 1))
-        tx:query "SELECT generate_series(1, 100000), pg_sleep(0.001)"
-      end)
-    end)
-    support.eventually(function()
-      loop.step()
-      return value(other, [[SELECT count(*) FROM pg_stat_activity WHERE query LIKE
-        'SELECT generate_series(1, 100000)%']]) == 1
-    end)
-    coroutine.close(thread)
-    assert.equal("idle", conn:status().state)
-    assert.equal("", ids())
-  end)
-
-  it("is not entered by another coroutine as if it were its own", function()
-    local thread <const> = begin()
-    raises("in a transaction of another coroutine", function() db:transaction(print) end)
-    coroutine.close(thread)
-    assert.is_true(db:transaction(function() end))
-  end)
-
-  it("is rolled back when a transaction inside of it was left in the middle", function()
-    local thread
-    failed("transaction_failed", db:transaction(function(tx)
-      thread = coroutine.create(function() tx:transaction(coroutine.yield) end)
-      assert(coroutine.resume(thread))
-      add(tx, 1)
+describe("a savepoint of the program's own in a transaction", function()
+  it("may have any name, and be rolled back to", function()
+    must(db:transaction(function(tx)
+      must(tx:execute "SAVEPOINT supply_and_chain")
+      must(add(tx, 1))
+      must(tx:execute "rollback to supply_and_chain")
+      must(add(tx, 2))
+      must(tx:execute "ROLLBACK WORK TO SAVEPOINT supply_and_chain; RELEASE supply_and_chain")
+      must(add(tx, 3))
     end))
-    coroutine.close(thread)
+    assert.equal("3", ids())
+  end)
+
+  it("that an inner one rolls back to loses the whole, not the connection", function()
+    local answer, err = db:transaction(function(tx)
+      must(tx:execute "SAVEPOINT mine")
+      tx:transaction(function(inner)
+        must(inner:execute "ROLLBACK TO SAVEPOINT mine")
+        return nil, "no"
+      end)
+      add(tx, 2)
+    end)
+    assert.is_nil(answer)
+    assert.is_not_nil(err)
     idle()
     assert.equal("", ids())
   end)
-
-  it("yields inside of its function, and to an event loop", function()
-    local loop <const> = scheduler()
-    local order = {}
-    local function work(id)
-      local conn <close> = assert(pg.connect(support.merge(server.options, { wait = loop.wait })))
-      assert(conn:transaction(function(tx)
-        must(add(tx, id))
-        order[#order + 1] = id
-        must(tx:query "SELECT pg_sleep(0.2)")
-        order[#order + 1] = id
-      end))
-    end
-    loop.spawn(work, 1)
-    loop.spawn(work, 2)
-    loop.run()
-    assert.equal("1 2", ids())
-    assert.not_equal(order[1], order[2])
-  end)
 end)
 
-describe("a transaction whose connection", function()
-  local function through(f)
-    local proxy <close> = faultproxy.start(program, { host = "127.0.0.1",
-      port = server.tcp.port, user = "postgres", password = server.tcp.password,
-      database = "postgres", sslmode = "disable" })
-    local conn <close> = assert(pg.connect(proxy.options))
-    f(conn, proxy)
-  end
-
-  it("is lost before COMMIT's answer is commit_unknown, and is not run again (T4)", function()
-    through(function(conn, proxy)
-      local tries = 0
-      local err = failed("commit_unknown", conn:transaction(function(tx)
-        tries = tries + 1
-        must(add(tx, 1))
-        proxy:send "at down C 1 cut 0"
-      end, { retries = 5 }))
-      assert.equal(1, tries)
-      assert.is_false(err.retryable)
-      assert.equal("connection_lost", err.cause.kind)
-      assert.equal("1", ids()) -- it was: nobody could know
-      assert.equal("lost", conn:status().state)
+describe("the error of a statement in a transaction", function()
+  it("does not say that changes stand, which are rolled back", function()
+    local _, err = db:transaction(function(tx)
+      tx:query { query = "INSERT INTO t SELECT n FROM generate_series(1, 9999) n RETURNING id",
+        max_result = 1000 }
     end)
+    assert.equal("result_too_large", err.kind)
+    assert.is_false(err.completed)
+    contains(err.message, "its transaction is rolled back")
+    assert.equal("", ids())
   end)
 
-  it("is lost in its function stores nothing, whatever the function does (T9)", function()
-    through(function(conn, proxy)
-      local err = failed("connection_lost", conn:transaction(function(tx)
-        must(add(tx, 1))
-        proxy:send "cut up 0"
-        pcall(function() must(tx:query "SELECT 1") end)
-        tx:query "SELECT 2"
-        return "fine"
-      end))
-      assert.is_table(err)
-      assert.equal("", ids())
-      must(conn:reset())
-      assert(conn:transaction(function(tx) add(tx, 2) end))
-      assert.equal("2", ids())
-    end)
+  it("at COMMIT says that it may be run again", function()
+    assert(other:execute "INSERT INTO t VALUES (1, 0), (2, 0)")
+    local rival <close> = assert(pg.connect(server.options))
+    assert(rival:execute "BEGIN ISOLATION LEVEL SERIALIZABLE")
+    local err = failed("serialization_failure", db:transaction(function(tx)
+      must(tx:query "SELECT sum(n) FROM t")
+      must(tx:update "UPDATE t SET n = 1 WHERE id = 1")
+      must(rival:query "SELECT sum(n) FROM t")
+      must(rival:update "UPDATE t SET n = 1 WHERE id = 2")
+      must(rival:execute "COMMIT")
+    end, { isolation = "serializable" }))
+    assert.is_true(err.retryable)
   end)
-
-  it("is lost in an inner one, and made anew, is not committed", function()
-    through(function(conn, proxy)
-      failed("transaction_failed", conn:transaction(function(tx)
-        must(add(tx, 1))
-        failed("connection_lost", tx:transaction(function(inner)
-          proxy:send "cut up 0"
-          inner:query "SELECT 1"
-        end))
-        must(conn:reset())
-      end))
-      assert.equal("", ids())
-    end)
-  end)
-
-  it("is lost at ROLLBACK answers the first error (T10)", function()
-    through(function(conn, proxy)
-      failed("syntax_error", conn:transaction(function(tx)
-        must(add(tx, 1))
-        tx:query "SELEC"
-        proxy:send "cut up 0"
-      end))
-      assert.equal("lost", conn:status().state)
-      assert.equal("", ids())
-    end)
-  end)
-end)
-
-describe("a server that", function()
-  -- Answers each statement with its tag and what it says of the transaction.
-  local function scripted(answers)
-    return mock.start(function(session)
-      session:startup()
-      session:welcome { server_version = "15.1", client_encoding = "UTF8", DateStyle = "ISO, MDY",
-        IntervalStyle = "postgres", server_encoding = "UTF8", standard_conforming_strings = "on" }
-      local n = 0
-      while true do
-        local kind = session:read(1)
-        if not kind or kind == "X" then return end
-        session:read(string.unpack(">I4", session:read(4)) - 4)
-        if kind == "Q" or kind == "S" then
-          local answer = n == 0 and { "SELECT 0", "I" } or answers[n] -- the set-up comes first
-          n = n + 1
-          if not answer then return end
-          if kind == "S" then
-            session:send "1"
-            session:send "2"
-            session:send "n"
-          end
-          session:send("C", string.pack("z", answer[1]))
-          session:send("Z", answer[2])
-        end
-      end
-    end)
-  end
-
-  local cases <const> = {
-    { "answers COMMIT by ROLLBACK (T2)", { { "BEGIN", "T" }, { "ROLLBACK", "I" } },
-      "transaction_failed", "idle" },
-    { "is in an unknown state after COMMIT (T11)", { { "BEGIN", "T" }, { "COMMIT", "?" } },
-      "commit_unknown", "lost" },
-    { "goes away at COMMIT (T4)", { { "BEGIN", "T" } }, "commit_unknown", "lost" },
-  }
-  for _, case in ipairs(cases) do
-    it(case[1] .. " is not taken for one that has committed", function()
-      local mocked <close> = scripted(case[2])
-      mock.call(function()
-        local conn <close> = assert(pg.connect(mocked.options))
-        failed(case[3], conn:transaction(function() end))
-        assert.equal(case[4], conn:status().state)
-      end)
-    end)
-  end
 end)
 
 describe("a transaction behind PgBouncer", function()

@@ -61,7 +61,7 @@ static bool refused(lua_State *L, lpg_action action, int count)
   if (lpg_scope_refuses(L, lua_gettop(L), sql))
     return true;
   lua_pop(L, 1);
-  lpg_first_word(sql, word);
+  lpg_next_word(sql, word);
   if (suits(action, word))
     return false;
   lpg_error_new(

@@ -7,6 +7,7 @@
 
 #include "deadline.h"
 #include "error.h"
+#include "transaction.h"
 
 static const char *const name = "pg.operation/1";
 static const char tick_key = 0;
@@ -39,6 +40,7 @@ static void give_up(lpg_op *op)
   if (!op->conn)
     return;
   lpg_conn *c = detach(op);
+  lpg_scope_tear(c, op->several);
   if (c->closed)
     lpg_conn_shut(c);
   else if (c->process != getpid())

@@ -30,6 +30,7 @@ typedef struct lpg_op {
   double deadline, elapsed, server_timeout;
   lua_Integer rows, affected;
   bool cancelled, script, described, answering, tabular, misread, transaction;
+  bool several; /* more than one statement may run */
   bool failing; /* an earlier statement had failed the transaction */
 } lpg_op;
 

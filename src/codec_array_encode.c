@@ -72,6 +72,27 @@ static void quote_since(lpg_buffer *b, size_t start)
   b->data[start] = '"';
 }
 
+/* Text with quotes round it, and escapes in it: at most twice as long. */
+static void put_quoted(lpg_buffer *b, const char *text, size_t length)
+{
+  if (length > ((size_t)-1 - 2) / 2) {
+    b->failed = true;
+    return;
+  }
+  char *at = lpg_buffer_room(b, length * 2 + 2), *start = at;
+  if (!at)
+    return;
+  *at++ = '"';
+  for (size_t i = 0; i < length; i++) {
+    char c = text[i];
+    if (c == '"' || c == '\\')
+      *at++ = '\\';
+    *at++ = c;
+  }
+  *at++ = '"';
+  b->length += (size_t)(at - start);
+}
+
 static void put_hex(lpg_buffer *b, const char *bytes, size_t length)
 {
   if (length > ((size_t)-1 - 16) / 2) {
@@ -90,7 +111,7 @@ static void put_hex(lpg_buffer *b, const char *bytes, size_t length)
 
 static bool write_string(writer *w, int depth, bool bytea)
 {
-  size_t length, start = w->out->length;
+  size_t length;
   const char *text = lua_tolstring(w->L, -1, &length);
   if (bytea) {
     put_hex(w->out, text, length);
@@ -98,8 +119,7 @@ static bool write_string(writer *w, int depth, bool bytea)
   }
   if (memchr(text, '\0', length))
     return refuse(w, depth, "text cannot hold a NUL byte");
-  lpg_buffer_put(w->out, text, length);
-  quote_since(w->out, start);
+  put_quoted(w->out, text, length);
   return true;
 }
 

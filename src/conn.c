@@ -76,7 +76,7 @@ lpg_handle *lpg_handle_any(lua_State *L, int index)
 static void need_ours(lua_State *L, const lpg_handle *h)
 {
   const lpg_conn *c = h->conn;
-  if (h->scope && !h->scope->open)
+  if (h->lease && !*h->lease)
     lpg_raise(L, "the transaction has ended");
   if (c->closed)
     lpg_raise(L, "the connection is closed");
@@ -95,6 +95,7 @@ lpg_handle *lpg_handle_check(lua_State *L, int index)
 bool lpg_handle_ready(lua_State *L, int index, const lpg_handle *h)
 {
   need_ours(L, h);
+  lpg_scope_tidy(h->conn);
   if (lpg_op_blocks(h->conn))
     lpg_raise(L, "the connection is busy with another statement; one "
                  "connection runs one at a time");
@@ -113,7 +114,7 @@ bool lpg_handle_ready(lua_State *L, int index, const lpg_handle *h)
 void lpg_conn_record(lua_State *L, int index)
 {
   const lpg_conn *c = lua_touserdata(L, index);
-  if (!c->scope || !c->scope->guarded)
+  if (!lpg_scope_guards(c))
     return;
   bool first = lua_getiuservalue(L, index, LPG_CONN_FAILURE) == LUA_TNIL;
   lua_pop(L, 1);
@@ -290,7 +291,7 @@ static int handle_with(lua_State *L)
   lua_getiuservalue(L, 1, 1);
   lpg_handle *other = lpg_handle_new(L, -1);
   other->settings = h->settings;
-  other->scope = h->scope;
+  other->lease = h->lease;
   lua_getiuservalue(L, 1, 2);
   lua_setiuservalue(L, -2, 2);
   lpg_settings_merge(L, &other->settings, 2);
@@ -325,22 +326,38 @@ static int cache(lua_State *L)
 /* core.in_transaction(db): nil while the answer is still under way. */
 static int in_transaction(lua_State *L)
 {
-  const lpg_conn *c = lpg_handle_check(L, 1)->conn;
+  lpg_conn *c = lpg_handle_check(L, 1)->conn;
+  lpg_scope_tidy(c);
   if (lpg_wire_busy(&c->wire))
     return 0;
-  lua_pushboolean(L, c->wire.pg && !c->undo &&
+  lua_pushboolean(L, c->wire.pg && strcmp(c->undo, "ROLLBACK") != 0 &&
                          PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE);
   return 1;
 }
 
-/* core.identity(db): what errors may show of the connection: host, port,
- * database, user, server, sslmode, ssl_in_use, connection. Not to be changed.
- */
+/* core.identity(db): a copy of what errors may show of the connection. */
 static int identity(lua_State *L)
 {
   lpg_handle_any(L, 1);
+  lua_settop(L, 1);
   lua_getiuservalue(L, 1, 1);
-  lua_getiuservalue(L, -1, LPG_CONN_IDENTITY);
+  lua_getiuservalue(L, 2, LPG_CONN_IDENTITY);
+  lua_newtable(L);
+  lpg_error_identity(L, 3);
+  return 1;
+}
+
+/* core.is_free(db): no statement of another coroutine runs on it. */
+static int is_free(lua_State *L)
+{
+  lua_pushboolean(L, !lpg_op_blocks(lpg_handle_any(L, 1)->conn));
+  return 1;
+}
+
+/* core.is_readonly(db): it was opened so. */
+static int is_readonly(lua_State *L)
+{
+  lua_pushboolean(L, lpg_handle_any(L, 1)->conn->readonly);
   return 1;
 }
 
@@ -388,11 +405,15 @@ void lpg_conn_open_library(lua_State *L, int core)
                                      {"with", handle_with},
                                      {"cancel", handle_cancel},
                                      {NULL, NULL}};
-  static const luaL_Reg functions[] = {
-      {"cache", cache},     {"in_transaction", in_transaction},
-      {"version", version}, {"identity", identity},
-      {"timeout", timeout}, {"fail", fail},
-      {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"cache", cache},
+                                       {"in_transaction", in_transaction},
+                                       {"version", version},
+                                       {"is_free", is_free},
+                                       {"is_readonly", is_readonly},
+                                       {"identity", identity},
+                                       {"timeout", timeout},
+                                       {"fail", fail},
+                                       {NULL, NULL}};
   luaL_newmetatable(L, conn_name);
   luaL_setfuncs(L, conn_meta, 0);
   protect(L);

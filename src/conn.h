@@ -15,6 +15,9 @@
 
 struct lpg_op;
 
+/* ROLLBACK TO SAVEPOINT and a name. */
+enum { LPG_UNDO = 64 };
+
 typedef struct lpg_conn {
   lpg_wire wire;
   lpg_params params; /* of the request being sent */
@@ -31,9 +34,9 @@ typedef struct lpg_conn {
   enum { LPG_SETTLED, LPG_TABLES, LPG_DDL } unsettled; /* by a transaction */
   struct lpg_scope *scope; /* the innermost transaction that is open */
   double deadline;         /* of the outermost; 0: none */
-  bool broken;  /* the transaction is not the one that was begun any more */
-  bool undo;    /* a transaction was abandoned: ROLLBACK comes first */
-  char tag[24]; /* the last command that has no row count */
+  bool broken; /* the transaction is not the one that was begun any more */
+  char undo[LPG_UNDO];   /* what an abandoned transaction owes; or empty */
+  char tag[24];          /* the last command that has no row count */
   bool settings_changed; /* those that no server tells of: by a script */
   int version;           /* PQserverVersion */
 } lpg_conn;
@@ -52,9 +55,9 @@ enum {
 };
 
 typedef struct lpg_handle {
-  lpg_conn *conn;          /* kept alive by user value 1 */
-  struct lpg_scope *scope; /* the transaction's, by user value 2; or NULL */
-  bool owner;              /* closing it closes the connection */
+  lpg_conn *conn;    /* kept alive by user value 1 */
+  const bool *lease; /* of a transaction, by user value 2; or NULL */
+  bool owner;        /* closing it closes the connection */
   lpg_settings settings;
 } lpg_handle;
 

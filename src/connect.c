@@ -400,7 +400,7 @@ static int reset(lua_State *L)
   lpg_wire_stop(&c->wire, LPG_ABANDONED);
   lpg_wire_close(&c->wire);
   c->broken = c->scope != NULL;
-  c->undo = false;
+  *c->undo = '\0';
   return ask_password(L, RESET);
 }
 

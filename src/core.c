@@ -17,6 +17,7 @@
 #include "conninfo.h"
 #include "deadline.h"
 #include "error.h"
+#include "gather.h"
 #include "result.h"
 #include "rows.h"
 #include "transaction.h"
@@ -101,6 +102,7 @@ int luaopen_pg_core(lua_State *L)
   lpg_error_open_library(L, core);
   lpg_settings_open_library(L, core);
   lpg_params_open_library(L, core);
+  lpg_gather_open_library(L, core);
   lpg_result_open_library(L, core);
   lpg_conn_open_library(L, core);
   lpg_transaction_open_library(L, core);

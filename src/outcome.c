@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "transaction.h"
 
 static bool state_is(const PGresult *failure, const char *state)
 {
@@ -19,10 +20,13 @@ bool lpg_outcome_unexplained(const lpg_wire *w)
          PQtransactionStatus(w->pg) == PQTRANS_IDLE;
 }
 
-void lpg_outcome_completed(lua_State *L, const lpg_wire *w)
+void lpg_outcome_completed(lua_State *L, const lpg_conn *c)
 {
-  if (w->phase != LPG_LOST)
-    lpg_error_boolean(L, "completed", !w->failure);
+  bool taken_back = lpg_scope_guards(c);
+  if (taken_back)
+    lpg_error_boolean(L, "taken_back", true); /* for errors.lua's words */
+  if (taken_back || c->wire.phase != LPG_LOST)
+    lpg_error_boolean(L, "completed", !c->wire.failure && !taken_back);
 }
 
 static void describe_limit(lua_State *L, const lpg_op *op)
@@ -42,7 +46,7 @@ static void describe_limit(lua_State *L, const lpg_op *op)
   lpg_error_number(L, "limit", limit);
   if (limit >= ceiling)
     lpg_error_number(L, "ceiling", ceiling);
-  lpg_outcome_completed(L, w);
+  lpg_outcome_completed(L, op->conn);
 }
 
 static void describe_lost(lua_State *L, const lpg_wire *w)
@@ -79,12 +83,12 @@ void lpg_outcome_describe(lua_State *L, const lpg_op *op)
     lpg_error_new(L, "wrong_action",
                   "COPY FROM STDIN and COPY TO STDOUT move data outside of "
                   "the result, which this action cannot do");
-    lpg_outcome_completed(L, w);
+    lpg_outcome_completed(L, op->conn);
     return;
   case LPG_CANCELLED:
     if (ours && w->phase != LPG_LOST) {
       lpg_error_new(L, "cancelled", "the statement was cancelled");
-      lpg_outcome_completed(L, w);
+      lpg_outcome_completed(L, op->conn);
       return;
     }
     break;

@@ -12,7 +12,7 @@
 bool lpg_outcome_unexplained(const lpg_wire *w);
 /* Says in the error on the top whether what was asked of the server took
  * place; nothing when the connection went first. e */
-void lpg_outcome_completed(lua_State *L, const lpg_wire *w);
+void lpg_outcome_completed(lua_State *L, const lpg_conn *c);
 /* Pushes the fields of the error that the wire's state amounts to. e */
 void lpg_outcome_describe(lua_State *L, const lpg_op *op);
 /* Completes the fields on the top and ends the operation: nil and the error;

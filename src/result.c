@@ -126,6 +126,17 @@ static int json_decode(lua_State *L)
   return 2;
 }
 
+/* core.result(t): a table that the Lua layer made, as a result like any other.
+ */
+static int as_result(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &plain_key);
+  lua_setmetatable(L, 1);
+  return 1;
+}
+
 void lpg_result_open_library(lua_State *L, int core)
 {
   static const luaL_Reg methods[] = {{"columns", columns},
@@ -136,6 +147,8 @@ void lpg_result_open_library(lua_State *L, int core)
   lua_rawsetp(L, LUA_REGISTRYINDEX, &methods_key);
   push_meta(L, 0);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &plain_key);
+  lua_pushcfunction(L, as_result);
+  lua_setfield(L, core, "result");
   lua_pushcfunction(L, encode);
   lua_setfield(L, core, "encode");
   lua_pushcfunction(L, json_decode);

@@ -2,6 +2,7 @@
 #include "run.h"
 
 #include <lauxlib.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,9 +111,9 @@ static int send_question(lua_State *L, lpg_op *op, int slot)
   return send(L, op, slot, RESOLVE, &request);
 }
 
-/* Behind a pooler a session cannot be made read-only: each transaction is. */
-#define READ_ONLY                                                              \
-  "SELECT pg_catalog.set_config('transaction_read_only', 'on', true)"
+/* Behind a pooler a session cannot be made read-only: each transaction is. It
+ * is no query, so that what is said next may still choose the isolation. */
+#define READ_ONLY "SET TRANSACTION READ ONLY"
 
 static bool needs_read_only(const lpg_conn *c)
 {
@@ -124,7 +125,7 @@ static bool needs_read_only(const lpg_conn *c)
 static bool make_read_only(lpg_request *request)
 {
   char word[LPG_WORD];
-  lpg_first_word(request->sql, word);
+  lpg_next_word(request->sql, word);
   request->prelude = READ_ONLY;
   return strcmp(word, "copy") != 0;
 }
@@ -177,12 +178,13 @@ static int advance(lua_State *L, lpg_op *op, int slot)
   }
   if (op->deadline == 0)
     op->deadline = lpg_now() + op->limits.timeout;
-  if (c->undo) { /* a transaction that nobody will end */
-    c->undo = false;
-    if (PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE) {
-      lpg_request request = {.kind = LPG_SCRIPT, .sql = "ROLLBACK"};
+  if (*c->undo && !lpg_scope_guards(c)) { /* nobody else will */
+    char undo[LPG_UNDO];
+    memcpy(undo, c->undo, sizeof undo);
+    *c->undo = '\0';
+    lpg_request request = {.kind = LPG_SCRIPT, .sql = undo};
+    if (PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE)
       return send(L, op, slot, UNDO, &request);
-    }
   }
   const char *sql = restoring(L, c);
   if (sql && op->stage != RESTORE) {
@@ -271,7 +273,7 @@ static bool stale(lua_State *L, lpg_op *op, int slot)
     return false;
   lpg_put_nil(L, slot + STATEMENT);
   lpg_remember(L, slot); /* forgets it */
-  lpg_first_word(lua_tostring(L, SQL), word);
+  lpg_next_word(lua_tostring(L, SQL), word);
   return type && (typed || binary) && !op->transaction && !op->answering &&
          strcmp(word, "call") != 0 && strcmp(word, "do") != 0;
 }
@@ -281,7 +283,7 @@ static int fail(lua_State *L, lpg_op *op, int slot)
   const lpg_wire *w = &op->conn->wire;
   if (op->misread) {
     lua_pushvalue(L, slot + ROWS);
-    lpg_outcome_completed(L, w);
+    lpg_outcome_completed(L, op->conn);
     return lpg_outcome_fail(L, slot, SQL);
   }
   op->elapsed = lpg_now() - w->started;
@@ -357,15 +359,17 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
   }
 }
 
-/* What is left of a transaction's deadline counts, too, until it has passed:
- * ROLLBACK has its own time. */
+/* What is left of a transaction's deadline counts, too. When it has passed
+ * there is ROLLBACK to send, which has not much time either. */
 static lpg_limits limits_of(lua_State *L, const lpg_conn *c,
                             const lpg_settings *settings)
 {
+  static const double last = 2;
   lpg_limits limits = lpg_settings_limits(L, settings);
-  double left = c->deadline > 0 ? c->deadline - lpg_now() : 0;
-  if (left > 0 && left < limits.timeout)
-    limits.timeout = left;
+  if (c->deadline > 0) {
+    double left = c->deadline - lpg_now();
+    limits.timeout = fmin(limits.timeout, left > 0 ? left : last);
+  }
   return limits;
 }
 
@@ -384,6 +388,7 @@ int lpg_run(lua_State *L, lpg_action action, int count,
   /* a script could leave the read-only transaction: statements one by one */
   op->script = action == LPG_EXECUTE && count == 0 &&
                !(op->conn->readonly && op->conn->pooler);
+  op->several = op->script && strchr(lua_tostring(L, SQL), ';');
   op->settings = *settings;
   op->limits = limits_of(L, op->conn, settings);
   luaL_checkstack(L, 3 * KEPT + 20, "statement");

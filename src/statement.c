@@ -165,7 +165,7 @@ static const char *skip_block(const char *p)
 static const char *skip_blank(const char *p)
 {
   for (;;) {
-    if (*p == ' ' || (*p >= '\t' && *p <= '\r') || *p == '(')
+    if (*p == ' ' || (*p >= '\t' && *p <= '\r') || *p == '(' || *p == ';')
       p++;
     else if (p[0] == '-' && p[1] == '-')
       while (*p && *p != '\n' && *p != '\r')
@@ -177,14 +177,16 @@ static const char *skip_blank(const char *p)
   }
 }
 
-void lpg_first_word(const char *sql, char word[LPG_WORD])
+const char *lpg_next_word(const char *sql, char word[LPG_WORD])
 {
   int n = 0;
-  for (const char *p = skip_blank(sql); n < LPG_WORD - 1; p++) {
+  const char *p = skip_blank(sql);
+  for (; n < LPG_WORD - 1; p++) {
     char c = (char)(*p | 0x20);
     if (c < 'a' || c > 'z')
       break;
     word[n++] = c;
   }
   word[n] = 0;
+  return p;
 }

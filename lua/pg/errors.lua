@@ -27,6 +27,7 @@ local secrets <const> = require "pg.secrets"
 ---@field datatype? string
 ---@field context? string where it happened inside the server, without parameter values
 ---@field parameter? integer number of the parameter, from 1
+---@field row? integer place of the row in a list that was given, from 1
 ---@field sql? string the statement, as it was sent but for the passwords in it, which are stars
 ---@field connection? string the connection's saved or given name
 ---@field server? string the server's version
@@ -68,6 +69,7 @@ local numbers <const> = {
 local hidden <const> = {
   "stage", "internal_position", "internal_query", "sslmode", "ssl_in_use", "needs_password",
   "empty_password", "ceiling", "nearest", "lock_holder",
+  "taken_back",
 }
 
 -- Drops what has the wrong type or is empty, and moves what stays inside to the second table.
@@ -135,7 +137,8 @@ local function decide_kind(e, raw)
 end
 
 -- What became of a statement that a limit ended, in a few words.
-local function fate(e)
+local function fate(e, raw)
+  if raw.taken_back then return "; its transaction is rolled back" end
   local reads = e.sql and message_text.only_reads(e.sql)
   if e.completed == nil then
     return reads and "; the connection was closed"
@@ -159,7 +162,7 @@ local function complete_message(e, raw)
       advice.facts(e, raw))
   end
   if limited and e.message ~= told or e.completed == true then
-    e.message = e.message .. fate(e)
+    e.message = e.message .. fate(e, raw)
   elseif timed_out and told then
     e.message = e.message .. "\n" .. told -- what the other hosts said
   end

@@ -71,91 +71,122 @@ local function fail(db, kind, message, fields)
 end
 
 --- How one try ended: the body's `values`, with the `err` among them that rolled
---- it back; or `err` alone; or what it `raised`.
+--- it back; or `err` alone; or what it `raised`. `broken`: what was begun may have
+--- been ended, and committed, under it.
 ---@class pg.Outcome
 ---@field values? table
 ---@field err? any
 ---@field raised? { [1]: any }
+---@field broken? boolean
 
---- Runs the body; answers also whether to commit, and whether the transaction is
---- not any more the one that was begun.
----@return pg.Outcome, boolean, boolean
+--- Runs the body; answers also whether to commit.
+---@return pg.Outcome, boolean
 local function run(db, scope, body, tx)
-  core.guard(scope, true)
-  local values = table.pack(xpcall(body, locate, tx))
+  local _, was_broken = core.guard(scope, true)
+  local values = was_broken and { true, n = 1 } or table.pack(xpcall(body, locate, tx))
   local failure, broken = core.guard(scope, false)
   local ok, first, second = values[1], values[2], values[3]
   if not ok and not errors.is(first) then
-    return { raised = { first } }, false, broken
+    return { raised = { first }, broken = broken }, false
   elseif failure or not ok then
-    return { err = failure or first }, false, broken
-  elseif broken then
+    return { err = failure or first, broken = broken }, false
+  elseif broken or was_broken then
     return { err = fail(db, "transaction_failed", "the transaction was ended inside of its "
-      .. "function: by a COMMIT or ROLLBACK of its own, a connection closed or made anew, or "
-      .. "a transaction inside of it that was left in the middle",
-      { fixes = { RETURN_OR_RAISE } }) }, false, true
+      .. "function, or something in it was left in the middle: a COMMIT or ROLLBACK of its own, "
+      .. "a connection closed or made anew, a statement or a transaction of another coroutine",
+      { fixes = { RETURN_OR_RAISE } }), broken = true }, false
   end
   local err = not first and second or nil
-  return { values = values, err = err }, err == nil, false
+  return { values = values, err = err }, err == nil
 end
 
---- A connection on which even ROLLBACK fails is cut. Where the transaction was
---- `broken` the savepoint is gone, and what there is instead goes with the outermost.
-local function roll_back(db, scope, savepoint, broken)
+--- Takes back what the scope has begun. A connection where that fails is cut, but
+--- for one whose transaction the server has failed anyway. One that cannot be used
+--- now (another coroutine's statement runs on it) does it before its next statement.
+local function roll_back(db, scope, savepoint)
+  core.guard(scope, false)
+  if not core.is_open(scope) then return end
   local state = db:status().state
-  if state ~= "closed" and state ~= "lost" and core.in_transaction(db) ~= false
-    and not (savepoint and broken) then
-    local done = db:execute(savepoint and "ROLLBACK TO SAVEPOINT " .. savepoint or "ROLLBACK")
-    if done and savepoint then done = db:execute("RELEASE SAVEPOINT " .. savepoint) end
-    if not done then core.lose(db) end
+  if state == "busy" and not core.is_free(db) then return core.abandon(scope) end
+  if state ~= "closed" and state ~= "lost" and core.in_transaction(db) ~= false then
+    local done, err = db:execute(savepoint and "ROLLBACK TO SAVEPOINT " .. savepoint or "ROLLBACK")
+    if done and savepoint then done, err = db:execute("RELEASE SAVEPOINT " .. savepoint) end
+    if not done and not (savepoint and db:status().state == "failed") then core.lose(db, err) end
   end
   core.leave(scope)
 end
+
+-- What ends a transaction that was not committed, for sure.
+local KNOWN = { ["25P03"] = true } -- idle_in_transaction_session_timeout
 
 --- COMMIT's error, or nil.
 local function commit(db, scope, savepoint, deadline)
   if deadline and core.now() >= deadline then
     roll_back(db, scope, savepoint)
     return fail(db, "query_timeout", "the transaction's deadline had passed before its COMMIT: "
-      .. "it was rolled back", { completed = false })
+      .. "it was rolled back", { completed = false, retryable = true })
   end
   local was_lost = db:status().state == "lost"
   local done, err = db:execute(savepoint and "RELEASE SAVEPOINT " .. savepoint or "COMMIT")
   local state, command = db:status().state, core.command(db)
   if savepoint or was_lost then
     if not done then roll_back(db, scope, savepoint) end
+  elseif state == "lost" then
+    if not KNOWN[err.sqlstate] then err = fail(db, "commit_unknown", nil, { cause = err }) end
+  elseif state ~= "idle" then
+    err = err or fail(db, "transaction_failed", "the transaction was still open after COMMIT: it "
+      .. "was rolled back", { fixes = { "Look in the server's log." } })
+    roll_back(db, scope)
   elseif done and command ~= "COMMIT" then
     err = fail(db, "transaction_failed", "COMMIT was answered by " .. command
       .. ": the server has rolled the transaction back", {
       fixes = { "Look in the server's log." } })
-  elseif state == "lost" then
-    err = fail(db, "commit_unknown", nil, { cause = err })
-  elseif state == "transaction" or state == "failed" then
-    roll_back(db, scope)
   end
+  if err and RETRIED[err.kind] then err.retryable = true end -- it has stored nothing
   core.leave(scope)
   return err
 end
 
+--- BEGIN or SAVEPOINT. The handle for the body; or nil and an error.
+local function begin(db, scope, savepoint, plan)
+  if plan.deadline and core.now() >= plan.deadline then
+    return nil, fail(db, "query_timeout", "the transaction's deadline had passed before its BEGIN",
+      { completed = false })
+  elseif not plan.nested and core.in_transaction(db) then
+    return nil, fail(db, "transaction_failed", "the connection is in another transaction now, so "
+      .. "this one cannot be run again")
+  end
+  local tx, err = core.enter(scope, db, savepoint, plan.deadline)
+  if not tx then return nil, err end
+  local begun, problem = db:execute(savepoint and "SAVEPOINT " .. savepoint or plan.begin)
+  if begun and not core.in_transaction(db) then
+    begun, problem = nil, fail(db, "transaction_failed", "the server answered BEGIN, but no "
+      .. "transaction is open", { fixes = { "Look in the server's log." } })
+  end
+  if begun then return tx end
+  if savepoint or core.in_transaction(db) == false then core.leave(scope) end
+  roll_back(db, scope, savepoint)
+  core.spoil(db, problem)
+  return nil, problem
+end
+
 ---@return pg.Outcome
 local function try(db, body, plan)
-  local tx, entered, depth = core.enter(db, plan.deadline)
-  if not tx then return { err = entered } end
-  local scope <close> = entered
-  local savepoint = plan.nested and "pg_transaction_" .. depth or nil
-  local begun, err = db:execute(savepoint and "SAVEPOINT " .. savepoint or plan.begin)
-  if not begun then return { err = err } end
+  local savepoint = plan.nested and ("pg_%x"):format(core.now() * 1e9 // 1 | 0) or nil
+  local scope <close> = core.scope(db)
+  local tx, err = begin(db, scope, savepoint, plan)
+  if not tx then return { err = err } end
   local running = true
   local _ <close> = setmetatable({}, { __close = function() -- of a coroutine, closed
     if running then roll_back(db, scope, savepoint) end
   end })
-  local outcome, good, broken = run(db, scope, body, tx)
+  local outcome, good = run(db, scope, body, tx)
   running = false
   if good and not plan.dry then
     outcome.err = commit(db, scope, savepoint, plan.deadline)
     if outcome.err then outcome.values = nil end
   else
-    roll_back(db, scope, savepoint, broken)
+    roll_back(db, scope, savepoint)
   end
   return outcome
 end
@@ -170,8 +201,9 @@ local function back_off(db, attempt, deadline)
   return true
 end
 
-local function may_retry(err, plan, attempt)
-  return attempt < plan.retries and errors.is(err) and RETRIED[err.kind]
+local function may_retry(outcome, plan, attempt)
+  local err = outcome.err
+  return attempt < plan.retries and errors.is(err) and RETRIED[err.kind] and not outcome.broken
 end
 
 local function results(outcome)
@@ -191,8 +223,13 @@ local function plan_of(db, body, given, dry, level)
   given = given or {}
   local plan = { begin = begin_text(given, level + 1), dry = dry, retries = given.retries or 0,
     deadline = given.deadline and core.now() + given.deadline }
-  if core.in_transaction(db) == nil then db:query "" end -- what was left in the middle ends
+  if core.in_transaction(db) == nil then -- what was left in the middle ends first
+    db:query { query = "", timeout = math.min(core.timeout(db), given.deadline or math.huge) }
+  end
   plan.nested = core.in_transaction(db)
+  if not plan.nested and given.readonly == false and core.is_readonly(db) then
+    error("the connection is read-only: its transactions cannot write", level + 1)
+  end
   if plan.nested and next(given) ~= nil then
     error(("'%s' belongs to the outermost transaction: this one is a savepoint")
       :format(next(given)), level + 1)
@@ -205,7 +242,7 @@ local function transact(db, body, given, dry)
   local plan, attempt = plan_of(db, body, given, dry, 2), 0
   while true do
     local outcome = try(db, body, plan)
-    if not may_retry(outcome.err, plan, attempt) or not back_off(db, attempt, plan.deadline) then
+    if not may_retry(outcome, plan, attempt) or not back_off(db, attempt, plan.deadline) then
       return results(outcome)
     end
     attempt = attempt + 1
