@@ -6,7 +6,7 @@ OUT ?= build
 T ?= spec
 
 PACKAGES = make gcc libc6-dev pkg-config lua5.4 liblua5.4-dev libpq-dev lua-cjson lua-busted \
-  lua-socket lua-cqueues lua-luv lua-check clang-format postgresql pgbouncer openssl procps
+  lua-socket lua-cqueues lua-luv lua-check clang-format postgresql pgbouncer openssl procps tzdata
 INSTALLED = $(shell dpkg-query -W -f '$${db:Status-Status}=$${Package}\n' $(PACKAGES) 2>/dev/null)
 MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES))
 ROCKS = luarocks install lua-cjson busted luasocket luacheck

@@ -10,6 +10,10 @@ local examples = {
   { "check", "Data that breaks the rules" },
   { "sync", "Orders to an external system" },
   { "audit", "An audit log" },
+  { "migrate", "Tables to another database" },
+  { "validate", "Rows that are looked at before they are loaded" },
+  { "upsert_zones", "Time zones from a file, again and again" },
+  { "bulk_load", "A log file of 100,000 lines" },
   { "errors", "An error, and what to do about it" },
 }
 

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- query, update, delete and execute on a real server: both forms, the exact shapes of results,
--- settings at three scopes, what is refused before it is sent. insert is in forms_spec.lua.
+-- settings at three scopes, what is refused before it is sent. insert is in insert_spec.lua.
 local core = require "pg.core"
 local pg = require "pg"
 local support = require "spec.support"

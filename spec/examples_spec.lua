@@ -6,9 +6,10 @@ local pg = require "pg"
 local support = require "spec.support"
 local throwaway = require "pg.throwaway"
 
-local contains <const> = support.contains
+local contains <const>, lacks <const> = support.contains, support.lacks
 
-local examples <const> = { "quickstart", "report", "check", "sync", "audit", "errors" }
+local examples <const> = { "quickstart", "report", "check", "sync", "audit", "migrate",
+  "validate", "upsert_zones", "bulk_load", "errors" }
 
 local server, db
 
@@ -110,6 +111,98 @@ describe("the data validation (S004)", function()
       ["no order is negative"] = { alert = true, { id = 12, total = "-3.50" } },
       ["no order is twice there"] = { alert = false },
     }, found)
+  end)
+end)
+
+describe("the data migration (S002 S007)", function()
+  it("brings over what is there, and again what there is later", function()
+    local output = run("migrate"):gsub("checksum %d+", "checksum ?"):gsub(" +", " ")
+    assert.equal([[
+first run
+ users 2500 rows, checksum ? on both sides
+ orders 7000 rows, checksum ? on both sides
+second run, after changes
+ users 2501 rows, checksum ? on both sides
+ orders 6500 rows, checksum ? on both sides
+next id: 2502
+]], output)
+  end)
+
+  it("goes to another database, of another time zone", function()
+    assert(db:execute "CREATE DATABASE other TEMPLATE template0")
+    assert(db:execute "ALTER DATABASE other SET TimeZone TO 'Asia/Tokyo'")
+    local target = ("export TARGET='host=%s port=%d user=postgres dbname=other'; "):format(
+      server.options.host, server.options.port)
+    local output, errors, code = support.run(target .. ("%s %s examples/migrate.lua"):format(
+      server:environment(), support.lua))
+    assert.same({ "", 0 }, { errors, code })
+    contains(output, "next id: 2502")
+    support.eventually(function() return db:execute "DROP DATABASE other" end)
+  end)
+
+  it("brings over nothing when a row got lost on the way", function()
+    local output, errors, code = run("migrate", [[
+      require "pg"
+      local methods = require "pg.core".methods
+      local bulk_insert = methods.bulk_insert
+      function methods.bulk_insert(db, name, rows)
+        if name == "orders" then rows() end
+        return bulk_insert(db, name, rows)
+      end]])
+    contains(errors, "orders differs: nothing is migrated")
+    lacks(output, "orders", "second run")
+    assert.equal(1, code)
+    assert.same({}, left_behind())
+  end)
+end)
+
+describe("the look at rows before they are loaded (S002 S004 S095)", function()
+  it("lists the bad ones with their reasons and loads the good ones", function()
+    assert.equal([[
+row 2  name is missing
+row 3  email "kim.example.com" is no e-mail address
+row 3  status "actve" is none of trial, active, closed
+row 4  fax is no column
+row 4  number "4a" is no integer
+row 5  name "A name that is far too long" is longer than 20
+row 5  number 1 is there twice
+row 6  first_day "15.1.2026" is no date
+row 7  last_day "2025-12-31" is before the first
+8 rows, 6 bad, 2 loaded
+]], (run "validate"))
+  end)
+end)
+
+describe("the zones that are upserted (S104 S105)", function()
+  it("inserts all, then what was lost, and puts right what was wrong", function()
+    local output, errors, code = run "upsert_zones"
+    assert.equal("", errors)
+    assert.equal(0, code)
+    local all = tonumber(output:match "^First run: +(%d+) zones: +%1 inserted, +0 updated\n")
+    assert(all > 250, all)
+    contains(output, ("Second run:   %3d zones:   2 inserted, %3d updated"):format(all, all - 2))
+    contains(output, "0 with the wrong country, 1 with a note")
+  end)
+
+  it("says what to install where the file is not there, and fails", function()
+    local output, errors, code = support.run(("%s TZDIR=/nonexistent %s examples/upsert_zones.lua")
+      :format(server:environment(), support.lua))
+    assert.equal("", output)
+    contains(errors, "/nonexistent/zone1970.tab is not there", "apt-get install tzdata")
+    assert.equal(1, code)
+    assert.same({}, left_behind())
+  end)
+end)
+
+describe("the bulk load (S106 S107)", function()
+  it("stores all lines of a file or none, and says which line is wrong", function()
+    local output, errors, code = run "bulk_load"
+    assert.equal("", errors)
+    assert.equal(0, code)
+    contains(output, "invalid_value: line 100000, column level: value too long",
+      "rows in the table: 0", "[" .. ("#"):rep(40) .. "] 100 %  100000 rows", "rowCount = 100000",
+      "rowCount = 1999, missing = 0")
+    lacks(output, "\r")
   end)
 end)
 

@@ -26,7 +26,10 @@ describe("a look at the database", function()
   teardown(function() server:stop() end)
 
   before_each(function()
-    if not db or db:status().state ~= "idle" then db = assert(pg.connect(server.options)) end
+    if not db or db:status().state ~= "idle" then
+      if db then db:close() end
+      db = assert(pg.connect(server.options))
+    end
     assert(db:execute [[
 RESET ROLE; RESET search_path; DISCARD TEMP;
 DO $$ DECLARE s text; BEGIN
@@ -55,13 +58,13 @@ CREATE FUNCTION trap.deny(int2, int2) RETURNS boolean LANGUAGE sql AS 'SELECT 1/
 CREATE FUNCTION trap.deny(name, name) RETURNS boolean LANGUAGE sql AS 'SELECT 1/0 = 1';
 CREATE FUNCTION trap.to_regclass(pg_catalog.text) RETURNS regclass LANGUAGE sql
   AS 'SELECT NULL::regclass WHERE 1/0 = 1';
-CREATE OPERATOR trap.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = trap.deny);
-CREATE OPERATOR trap.= (LEFTARG = "char", RIGHTARG = "char", FUNCTION = trap.deny);
-CREATE OPERATOR trap.<> (LEFTARG = "char", RIGHTARG = "char", FUNCTION = trap.deny);
-CREATE OPERATOR trap.= (LEFTARG = int2, RIGHTARG = int2, FUNCTION = trap.deny);
-CREATE OPERATOR trap.> (LEFTARG = int2, RIGHTARG = int2, FUNCTION = trap.deny);
+CREATE OPERATOR trap.= (LEFTARG = oid, RIGHTARG = oid, PROCEDURE = trap.deny);
+CREATE OPERATOR trap.= (LEFTARG = "char", RIGHTARG = "char", PROCEDURE = trap.deny);
+CREATE OPERATOR trap.<> (LEFTARG = "char", RIGHTARG = "char", PROCEDURE = trap.deny);
+CREATE OPERATOR trap.= (LEFTARG = int2, RIGHTARG = int2, PROCEDURE = trap.deny);
+CREATE OPERATOR trap.> (LEFTARG = int2, RIGHTARG = int2, PROCEDURE = trap.deny);
 CREATE OPERATOR trap.= (LEFTARG = pg_catalog.name, RIGHTARG = pg_catalog.name,
-  FUNCTION = trap.deny);
+  PROCEDURE = trap.deny);
 SET search_path TO trap, pg_catalog, public]])
   end
 
@@ -92,9 +95,10 @@ COMMENT ON COLUMN users.email IS 'where to write']])
       assert(db:execute [[
 CREATE TYPE mood AS ENUM ('sad', 'ok');
 CREATE DOMAIN calm AS mood NOT NULL; CREATE DOMAIN calmer AS calm; CREATE DOMAIN moods AS mood[];
-CREATE DOMAIN calms AS calm[];
-CREATE TABLE t (a mood[], b calm, c calmer, d moods, e calms, f calm[], g point, h name,
-  i int2vector, j text)]])
+CREATE TABLE t (a mood[], b calm, c calmer, d moods, g point, h name, i int2vector, j text)]])
+      if core.version(db) >= 110000 then -- arrays of domains
+        assert(db:execute "CREATE DOMAIN calms AS calm[]; ALTER TABLE t ADD e calms, ADD f calm[]")
+      end
       local strict <const> = { b = true, c = true }
       for name, column in pairs(described "t") do
         if name < "g" then assert.same({ "sad", "ok" }, column.values, name) end
@@ -136,6 +140,14 @@ CREATE TABLE t (x int, y int, one int REFERENCES sales."Or.ders", self int UNIQU
       same({ place "x", place "y", place "id" },
         { t.x.references, t.y.references, t.one.references })
       assert.is_nil(t.self.references)
+      if core.version(db) < 120000 then return end
+      assert(db:execute [[CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);
+        CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);
+        CREATE TABLE a (x int REFERENCES p) PARTITION BY LIST (x);
+        CREATE TABLE a1 PARTITION OF a FOR VALUES IN (1)]])
+      for _, name in ipairs { "a", "a1" } do
+        same({ schema = "public", table = "p", column = "id" }, described(name).x.references)
+      end
     end)
 
     it("tells the columns that are there: none, not dropped ones, many", function()
@@ -325,8 +337,16 @@ CREATE TEMPORARY TABLE h (); ANALYZE a; ANALYZE c; ANALYZE sales.g]])
       assert.is_string(pg.encode(explained))
     end)
 
+    it("S100: shows what an index changes, made while the table is in use", function()
+      local query <const> = "SELECT id FROM users WHERE lower(email) = $1"
+      assert.equal("Seq Scan", db:explain(query, "x").plan[1].Plan["Node Type"])
+      same({ success = true, rowCount = 0 },
+        db:execute "CREATE INDEX CONCURRENTLY by_lower ON users (lower(email))")
+      contains(db:explain(query, "x").text, "by_lower")
+    end)
+
     it("S132: gives the text as psql prints it, for explain.depesz.com", function()
-      local text = db:explain("SELECT count(*) FROM users u JOIN users v USING (id)").text
+      local text = db:explain("SELECT count(*) FROM users u JOIN users v ON u.id < v.id").text
       local i = 0
       for line in (text .. "\n"):gmatch "([^\n]*)\n" do
         i = i + 1
@@ -336,7 +356,7 @@ CREATE TEMPORARY TABLE h (); ANALYZE a; ANALYZE c; ANALYZE sales.g]])
           assert.matches("^%s+", line)
         end
       end
-      assert(i >= 5)
+      assert(i >= 3)
       assert.falsy(text:find "QUERY PLAN")
     end)
 
@@ -356,7 +376,7 @@ CREATE TEMPORARY TABLE h (); ANALYZE a; ANALYZE c; ANALYZE sales.g]])
         query = "DELETE FROM users WHERE id <= $1 RETURNING id", parameters = { 10 },
         analyze = true })
       assert.equal(10, explained.plan[1].Plan["Actual Rows"])
-      contains(explained.text, "actual time=", "rows=10", "Execution Time: ")
+      contains(explained.text, "actual time=", "rows=10", "Execution ")
       assert.equal(1000, value(db, "SELECT count(*) FROM users"))
       assert.equal("idle", db:status().state)
     end)

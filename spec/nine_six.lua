@@ -8,12 +8,14 @@ local function set(words)
   return all
 end
 
+-- Without col_description and obj_description, whose bodies go by the search_path there.
 local names <const> = set [[
-  pg_attrdef pg_attribute pg_class pg_constraint pg_depend pg_enum pg_namespace pg_type
-  bool int8 name text
-  array_agg array_length array_position bool_and bool_or col_description current_database
+  pg_attrdef pg_attribute pg_class pg_constraint pg_depend pg_description pg_enum pg_namespace
+  pg_type
+  bool int8 name oid regclass text
+  array_agg array_length array_position bool_and bool_or current_database
   current_setting format_type has_any_column_privilege has_schema_privilege has_sequence_privilege
-  has_table_privilege json_build_object obj_description pg_backend_pid pg_get_expr pg_my_temp_schema
+  has_table_privilege json_build_object pg_backend_pid pg_get_expr pg_my_temp_schema
   pg_table_is_visible set_config to_regclass unnest]]
 
 local columns <const> = set [[oid
@@ -21,6 +23,7 @@ local columns <const> = set [[oid
   attisdropped attname attnotnull attnum attrelid atttypid atttypmod
   relkind relname relnamespace relpages reltuples
   confkey confrelid conkey conname conrelid contype
+  classoid description objoid objsubid
   classid deptype objid refclassid refobjid refobjsubid
   enumlabel enumsortorder enumtypid
   nspname
@@ -48,6 +51,6 @@ return function(sql, own)
   local operator = rest:match "[-=<>~!+*/|&^%%#@]+"
   assert(not operator, tostring(operator) .. " stands without its schema in: " .. rest)
   for word in rest:gmatch "%a[%w_]*" do
-    assert(words[word:lower()] or own[word], word .. " stands without its schema")
+    assert(words[word:lower()] or own[word:lower()], word .. " stands without its schema")
   end
 end

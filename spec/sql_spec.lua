@@ -200,6 +200,7 @@ describe("a where clause", function()
     { "an empty list is = ANY", { a = {} }, '"a" = ANY($1)', { n = 1, {} } },
     { "several are joined by AND, sorted", { b = 2, a = 1, c = pg.null },
       '"a" = $1 AND "b" = $2 AND "c" IS NULL', { n = 2, 1, 2 } },
+    { "a table with keys is a value", { a = { b = 1 } }, '"a" = $1', { n = 1, { b = 1 } } },
     { "raw SQL stands as it is", { a = pg.raw "lower('X')", b = 1 },
       '"a" = lower(\'X\') AND "b" = $1', { n = 1, 1 } },
     { "a name is quoted", { ['a" = 1 OR "b'] = 1 }, '"a"" = 1 OR ""b" = $1', { n = 1, 1 } },

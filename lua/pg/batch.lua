@@ -12,6 +12,11 @@ local batch = {}
 local NULL <const>, DEFAULT <const> = core.null, sql.default
 -- Bytes that a value counts for besides those of a string.
 local CELL <const> = 8
+-- A group for no row at all: its width is none that core.gather finds, nor the -1 of a row
+-- that does not fit.
+local NONE <const> = { by_name = {}, places = {}, n = 0, width = -2 }
+-- Groups whose columns are compared with a row's before its names are sorted.
+local NEAR <const> = 4
 
 ---@class pg.Group rows that have the same columns
 ---@field names string[]
@@ -20,6 +25,7 @@ local CELL <const> = 8
 ---@field lists table[] the values, a list a column, each with `n`
 ---@field places integer[] of the rows in the whole input, from 1
 ---@field n integer
+---@field width integer of columns
 
 ---@class pg.Batch
 ---@field groups pg.Group[] those that have rows now, by their first row
@@ -33,19 +39,32 @@ Batch.__index = Batch
 
 local wrapper_meta = getmetatable(core.json(true))
 
+local fault_meta = {}
+
+--- What is wrong with a row.
+---@param row integer
+---@param column string?
+---@param reason string
+---@return pg.unnest.Fault
 local function fault(row, column, reason)
-  return { row = row, column = column, reason = reason }
+  return setmetatable({ row = row, column = column, reason = reason }, fault_meta)
 end
+batch.fault = fault
+
+--- Whether it is a fault of a row, and not what an iterator answered beside nil.
+---@return boolean
+function batch.is_fault(problem) return getmetatable(problem) == fault_meta end
 
 local function from_list(rows)
-  local total = math.type(rows.n) == "integer" and rows.n or #rows
-  local at = 0
-  return function()
-    at = at + 1
-    if at > total then return nil end
+  local source = { list = rows, at = 0, total = math.type(rows.n) == "integer" and rows.n or #rows }
+  function source.next()
+    local at = source.at + 1
+    source.at = at
+    if at > source.total then return nil end
     if rows[at] == nil then return nil, fault(at, nil, "it is nil") end
     return rows[at]
-  end, total
+  end
+  return source
 end
 
 --- The columns' lists, and how many rows they make; raises unless they agree.
@@ -70,7 +89,7 @@ end
 local function from_columns(columns, level)
   local lists, total = lengths(columns, level + 1)
   local at, row = 0, {}
-  return function()
+  local function next_row()
     at = at + 1
     if at > total then return nil end
     for name, list in next, lists do
@@ -84,17 +103,23 @@ local function from_columns(columns, level)
       row[name] = value
     end
     return row
-  end, total
+  end
+  return { next = next_row, total = total }
 end
 
---- Where rows come from, and how many there are if that is known. Raises at
---- `level` unless it is a list of rows, a table of columns, or a function.
+---@class pg.Source
+---@field next fun(): table?, any the next row; or nil; or nil and what is wrong
+---@field total integer? rows in all, where that is known
+---@field list? table[] the rows, where they are a list already
+---@field at? integer the row of the list that came last
+
+--- Where rows come from. Raises at `level` unless it is a list of rows, a table of
+--- columns, or a function.
 ---@param input table|fun(): table?
 ---@param level integer
----@return fun(): table?, pg.unnest.Fault?
----@return integer?
+---@return pg.Source
 function batch.source(input, level)
-  if type(input) == "function" then return input end
+  if type(input) == "function" then return { next = input } end
   if type(input) ~= "table" then
     error("rows must be a list of rows, a table of columns or an iterator, not a " .. type(input),
       level + 1)
@@ -108,8 +133,8 @@ function batch.source(input, level)
         :format(tostring(key)), level + 1)
     end
   end
-  if by_name then return from_columns(input, level + 1) end
-  return from_list(input)
+  if not by_name then return from_list(input) end
+  return (from_columns(input, level + 1)) -- no tail call: levels count frames
 end
 
 -- --- groups -----------------------------------------------------------------
@@ -142,7 +167,7 @@ local function group_for(self, row, place)
   local group = self.known[signature]
   if not group then
     group = { names = names, defaults = defaults, lists = {}, by_name = {}, places = {}, n = 0,
-      columns = unnest.columns(self.relation, names) }
+      width = #names, columns = unnest.columns(self.relation, names) }
     for i, name in ipairs(names) do
       group.lists[i] = { n = 0 }
       group.by_name[name] = group.lists[i]
@@ -161,16 +186,16 @@ local function convert(self, name, value, place)
   return cell, type(cell) == "string" and #cell or 0
 end
 
---- Adds a row that has the columns of the group, and no other, and answers its
---- bytes; false when it is not so; nil and the fault.
-local function put(self, group, row, place)
-  local by_name, n, width, bytes = group.by_name, group.n + 1, 0, 0
+--- The same as core.gather of one row, where not all values are plain: how many
+--- there are and their bytes; nil where the group lacks a column; nil and the fault.
+local function gather(self, lists, row, n, place)
+  local width, bytes = 0, 0
   for name, value in next, row do
-    local list, kind = by_name[name], type(value)
-    if not list or value == DEFAULT then return false end
+    local list, kind = lists[name], type(value)
+    if not list or value == DEFAULT then return nil end
     if kind == "string" then
       bytes = bytes + #value -- a NUL in it the core will find
-    elseif kind ~= "number" and kind ~= "boolean" and value ~= NULL then
+    elseif kind ~= "number" and kind ~= "boolean" then
       local more
       value, more = convert(self, name, value, place)
       if value == nil then return nil, more end
@@ -179,7 +204,16 @@ local function put(self, group, row, place)
     list[n] = value
     width = width + 1
   end
-  if width ~= #group.lists then return false end
+  return width, bytes
+end
+
+--- Adds a row that has the columns of the group, and no other, and answers its
+--- bytes; false when it is not so; nil and the fault.
+local function put(self, group, row, place)
+  local n = group.n + 1
+  local width, bytes = gather(self, group.by_name, row, n, place)
+  if not width and bytes then return nil, bytes end
+  if width ~= group.width then return false end
   group.n, group.places[n] = n, place
   return bytes + width * CELL
 end
@@ -203,15 +237,34 @@ local function add(self, row, place)
     return nil, fault(place, nil, ("it must be a table of column = value, not a %s")
       :format(type(row)))
   end
-  local usual = self.usual
-  local bytes, problem = false, nil
-  if usual and usual.n > 0 then bytes, problem = put(self, usual, row, place) end
-  if bytes == false then bytes, problem = put_anywhere(self, row, place) end
-  if bytes and self.check then
-    problem = self.check(row, place)
-    if problem then return nil, problem end
+  local groups, bytes, problem = self.groups, false, nil
+  for i = math.max(1, #groups - NEAR), #groups do
+    if #groups[i].defaults == 0 then bytes, problem = put(self, groups[i], row, place) end
+    if bytes ~= false then break end
   end
+  if bytes == false then bytes, problem = put_anywhere(self, row, place) end
+  if bytes and self.check then problem = self.check(row, place) end
   return bytes, problem
+end
+
+--- Adds rows that are like the one before them and whose values are plain, most of
+--- all rows, a run of them at once from a list; how many they were, and their bytes.
+local function add_alike(self, row, count, bytes)
+  local group, source, one = self.usual, self.source, self.one
+  local n, first, last, rows = group.n, 1, 1, one
+  if self.check then return 0, 0 end
+  if source.list then
+    rows, first = source.list, source.at
+    last = math.min(source.total, first + self.rows - count - 1)
+  else
+    one[1] = row
+  end
+  local taken, more = core.gather(group.by_name, group.width, rows, first, last, n,
+    self.bytes - bytes)
+  for i = 1, taken do group.places[n + i] = self.done + count + i end
+  group.n = n + taken
+  if source.list and taken > 0 then source.at = first + taken - 1 end
+  return taken, more
 end
 
 -- --- batches ----------------------------------------------------------------
@@ -219,7 +272,8 @@ end
 --- Groups that had no rows this time are dropped, so that their number stays
 --- small whatever comes.
 local function clear(self)
-  self.done, self.count, self.groups, self.usual = self.done + self.count, 0, {}, nil
+  self.done, self.count, self.groups = self.done + self.count, 0, {}
+  self.usual = NONE
   for signature, group in pairs(self.known) do
     if group.n == 0 then self.known[signature] = nil end
     group.n = 0
@@ -227,30 +281,30 @@ local function clear(self)
 end
 
 --- Takes the next rows, until the limits are reached or there are no more. False
---- when there was none; nil and the fault at the first row that cannot be sent.
----@return boolean|nil, pg.unnest.Fault?
+--- when there was none; nil and the fault at the first row that cannot be sent, or
+--- nil and what the iterator answered beside its nil.
+---@return boolean|nil, any
 function Batch:fill()
   clear(self)
-  local row, bytes, problem = self.ahead, 0, nil
-  self.ahead = nil
-  if row == nil and not self.ended then row, problem = self.source() end
-  while row ~= nil do
-    local more
-    more, problem = add(self, row, self.done + self.count + 1)
-    if problem then break end
-    self.count, bytes = self.count + 1, bytes + more
-    row, problem = self.source()
-    if row ~= nil and (self.count >= self.rows or bytes >= self.bytes) then
-      self.ahead = row
-      break
+  local next_row, limit, count, bytes = self.source.next, self.bytes, 0, 0
+  local row, problem = self.ahead, nil
+  if row == nil then row, problem = next_row() end
+  while row ~= nil and count < self.rows and (bytes < limit or count == 0) do
+    local taken, more = add_alike(self, row, count, bytes)
+    if taken == 0 then
+      taken = 1
+      more, problem = add(self, row, self.done + count + 1)
+      if problem then return nil, problem end
     end
+    count, bytes = count + taken, bytes + more
+    row, problem = next_row()
   end
-  if problem then return nil, problem end
-  self.ended = self.ahead == nil
+  if row == nil and problem ~= nil then return nil, problem end
+  self.ahead, self.count, self.ended = row, count, row == nil
   for _, group in ipairs(self.groups) do
     for _, list in ipairs(group.lists) do list.n = group.n end
   end
-  return self.count > 0
+  return count > 0
 end
 
 --- Rows as they have to be written to another relation than was thought.
@@ -267,15 +321,14 @@ end
 ---@field bytes integer about, at most
 ---@field check? fun(row: table, place: integer): pg.unnest.Fault? looks at each row
 
----@param source fun(): table?, pg.unnest.Fault?
----@param total integer?
+---@param source pg.Source
 ---@param relation pg.catalog.Relation
 ---@param given pg.BatchOptions
 ---@return pg.Batch
-function batch.new(source, total, relation, given)
-  return setmetatable({ source = source, total = total, relation = relation, rows = given.rows,
-    bytes = given.bytes, check = given.check, known = {}, groups = {}, count = 0, done = 0,
-    ended = false }, Batch)
+function batch.new(source, relation, given)
+  return setmetatable({ source = source, total = source.total, relation = relation,
+    rows = given.rows, bytes = given.bytes, check = given.check, known = {}, groups = {},
+    count = 0, done = 0, ended = false, one = {} }, Batch)
 end
 
 return batch

@@ -29,7 +29,10 @@ SELECT c.relkind AS kind, a.attname AS name, a.attnotnull OR b.strict AS notnull
          WHERE p.polrelid OPERATOR(pg_catalog.=) c.oid
            AND p.polcmd OPERATOR(pg_catalog.=) ANY ('{r,*}')
            AND CASE WHEN role OPERATOR(pg_catalog.=) 0 THEN true
-                    ELSE pg_catalog.pg_has_role(role, 'USAGE') END)) AS returnable
+                    ELSE pg_catalog.pg_has_role(role, 'USAGE') END)) AS returnable,
+       NOT EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite AS r
+         WHERE r.ev_class OPERATOR(pg_catalog.=) c.oid
+           AND r.ev_type OPERATOR(pg_catalog.=) '2' AND r.is_instead) AS updates_return
   FROM pg_catalog.pg_class AS c
   LEFT JOIN pg_catalog.pg_constraint AS k
     ON k.conrelid OPERATOR(pg_catalog.=) c.oid AND k.contype OPERATOR(pg_catalog.=) 'p'
@@ -138,11 +141,13 @@ end
 ---@field kind string? as pg_class.relkind; absent when there is no such relation
 ---@field key string[]|false the primary key: {} without one, false when INSERT cannot return it
 ---@field columns table the columns in the table's order, and by name
+---@field updates_return boolean? UPDATE may say RETURNING: no rule stands instead of it
 
 ---@param rows table[] RELATION's answer, one row at least
 ---@return pg.catalog.Relation
 local function relation_of(rows)
-  local relation = { kind = rows[1].kind, key = {}, columns = {} }
+  local relation = { kind = rows[1].kind, updates_return = rows[1].updates_return, key = {},
+    columns = {} }
   for i, row in ipairs(rows) do
     if not row.name then break end
     local column = column_of(row)
@@ -185,7 +190,7 @@ end
 
 -- What a server says of a statement that was built on what is not so any more.
 local STALE = { ["42P01"] = true, ["42703"] = true, ["0A000"] = true, ["42804"] = true,
-  ["42501"] = true }
+  ["42501"] = true, ["42P10"] = true }
 
 --- After a statement that failed: the relation anew, when another session has
 --- changed it, so that the statement should be built and run once again. nil
@@ -196,7 +201,9 @@ local STALE = { ["42P01"] = true, ["42703"] = true, ["0A000"] = true, ["42804"] 
 ---@param err pg.Error
 ---@return pg.catalog.Relation?
 function catalog.renewed(db, quoted, known, err)
-  if not STALE[err.sqlstate] or core.in_transaction(db) then return nil end
+  local state = err.sqlstate or ""
+  local stale = STALE[state] or state:find "^22" -- a value that its type did not take
+  if not stale or core.in_transaction(db) then return nil end
   core.cache(db)["relation " .. quoted] = nil
   local relation = catalog.relation(db, quoted)
   if relation and not same(relation, known) then return relation end
@@ -219,24 +226,6 @@ function catalog.constraint(db, quoted, name)
   for i, row in ipairs(answer.rows) do columns[i] = row.name end
   core.cache(db)[place] = columns
   return columns
-end
-
---- The key alone; as in catalog.relation.
----@return string[]|false|nil, pg.Error?
-function catalog.primary_key(db, quoted)
-  local relation, err = catalog.relation(db, quoted)
-  if not relation then return nil, err end
-  return relation.key
-end
-
---- The key anew, when it is not what was known (another session has changed the
---- table); nil when it is the same or nothing can be asked now.
----@return string[]|false|nil
-function catalog.changed_key(db, quoted, known)
-  if core.in_transaction(db) then return nil end
-  core.cache(db)["relation " .. quoted] = nil
-  local relation = catalog.relation(db, quoted)
-  if relation and not same(relation.key, known) then return relation.key end
 end
 
 --- The table or column whose name is most like the one that does not exist,

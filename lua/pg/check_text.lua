@@ -8,7 +8,9 @@ local wording = require "pg.wording"
 local M = {}
 
 -- Of templates that a program fills in before it sends them: '%s', '{{name}}', '${name}', ':name'.
-local TEMPLATES <const> = { "^%%[%d.]*[sdiqfg]$", "^%%?{{.-}}%%?$", "^%%?[$#]{.-}%%?}$", "^:%a[%w_]*$" }
+local TEMPLATES <const> = {
+  "^%%[%d.]*[sdiqfg]$", "^%%?{{[^{}]+}}%%?$", "^%%?[$#]{[^{}]+}%%?$", "^:%a[%w_]*$",
+}
 
 -- What differs from call to call: addresses, ids, numbers, times.
 local VALUES <const> = {
@@ -19,6 +21,8 @@ local VALUES <const> = {
 -- WHERE name = '' OR '1'='1', OR 1=1
 local ALWAYS <const> = { "%f[%w][oO][rR]%s+('[^']*')%s*=%s*('[^']*')",
   "%f[%w][oO][rR]%s+(%d+)%s*=%s*(%d+)" }
+
+local MANY <const> = 10 -- more do not tell more
 
 local function matches(text, patterns)
   for _, pattern in ipairs(patterns) do
@@ -42,21 +46,24 @@ local function parameter_in(text, count)
   end
 end
 
+-- `place` is a function: to count characters takes time.
 local function look_at(text, place, count)
-  local parameter = parameter_in(text, count)
+  local parameter, quoted = parameter_in(text, count), shown(text)
   if parameter then
-    return { wrong = true, message = ("%s stands in quotes%s: there it is text and no parameter")
-      :format(parameter, place), fix = text == parameter
-        and ("Take the quotes away: write %s, not %s."):format(parameter, shown(text))
+    return { wrong = true,
+      message = ("%s stands in quotes%s: there it is text and no parameter"):format(parameter,
+        place()),
+      fix = text == parameter
+        and ("Take the quotes away: write %s, not %s."):format(parameter, quoted)
         or ("Put the text around it together with ||: '...' || %s || '...'."):format(parameter) }
   elseif matches(text, TEMPLATES) then
-    return { wrong = true, message = ("%s%s looks like a place that was to be filled in")
-      :format(shown(text), place), fix = "Write $1, $2, ... for the values, without quotes, and "
-        .. "pass them as parameters." }
+    return { wrong = true,
+      message = quoted .. place() .. " looks like a place that was to be filled in",
+      fix = "Write $1, $2, ... for the values, without quotes, and pass them as parameters." }
   elseif matches(text, VALUES) then
-    return { wrong = false, message = ("%s%s looks like a value that was put into the text")
-      :format(shown(text), place), fix = ("Pass %s as a parameter: db:query(\"... $1 ...\", value).")
-        :format(shown(text)) }
+    return { wrong = false,
+      message = quoted .. place() .. " looks like a value that was put into the text",
+      fix = ('Pass %s as a parameter: db:query("... $1 ...", value).'):format(quoted) }
   end
 end
 
@@ -65,10 +72,15 @@ end
 ---@param count integer
 ---@return pg.Finding[]
 function M.findings(sql, count)
-  local list = {}
+  local list, seen = {}, {}
+  sql = secrets.mask(sql)
   secrets.literals(sql, function(first, last, _, quoted)
-    local place = (" (character %d)"):format(wording.character_of(sql, first))
-    list[#list + 1] = quoted and look_at(sql:sub(first, last), place, count) or nil
+    local text = sql:sub(first, last)
+    if not quoted or seen[text] or #list == MANY then return end
+    seen[text] = true
+    list[#list + 1] = look_at(text, function()
+      return (" (character %d)"):format(wording.character_of(sql, first))
+    end, count)
   end)
   for _, pattern in ipairs(ALWAYS) do
     for left, right in sql:gmatch(pattern) do

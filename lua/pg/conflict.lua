@@ -128,11 +128,12 @@ function conflict.columns(plan, db, quoted, relation)
   end
   if not relation.kind then return { "ctid" } end -- no such table: the statement will say so
   if relation.key and #relation.key > 0 then return relation.key end
-  return core.fail({ kind = "invalid_parameter", message = relation.key
-    and ("%s has no primary key that could conflict: `conflict` names the columns of a unique "
-      .. "index"):format(quoted)
-    or ("the primary key of %s cannot be read: `conflict` names the columns that may conflict")
-      :format(quoted) }, db)
+  local message = relation.key and "%s has no primary key that could conflict"
+    or "the primary key of %s cannot be read here"
+  return core.fail({ kind = "invalid_parameter", message = message:format(quoted),
+    sqlstate = "42P10", -- as the server would answer
+    fixes = { "Name what is unique: conflict = \"email\", conflict = { \"a\", \"b\" }, or "
+      .. "constraint = \"users_email_key\". A view takes the columns of its table." } }, db)
 end
 
 --- What is updated: the columns that this statement gives, or those of them

@@ -143,7 +143,7 @@ end
 local function where_in_table(e)
   local list = {}
   for _, part in ipairs {
-    { "table", e.table and (e.schema and e.schema .. "." or "") .. e.table },
+    { "row", e.row }, { "table", e.table and (e.schema and e.schema .. "." or "") .. e.table },
     { "schema", not e.table and e.schema }, { "column", e.column },
     { "constraint", e.constraint }, { "type", e.datatype },
     { "parameter", e.parameter and "$" .. e.parameter },

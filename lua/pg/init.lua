@@ -1,5 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- pg: PostgreSQL for Lua. What `require "pg"` returns.
+local bulk = require "pg.bulk"
+local check = require "pg.check"
 local core = require "pg.core"
 local errors = require "pg.errors"
 local forms = require "pg.forms"
@@ -8,6 +10,7 @@ local inspect = require "pg.inspect"
 local options = require "pg.options"
 local sql = require "pg.sql"
 local transaction = require "pg.transaction"
+local upsert = require "pg.upsert"
 
 local pg = {}
 
@@ -45,9 +48,13 @@ local methods = core.methods
 methods.transaction = transaction.transaction
 methods.dry_run = transaction.dry_run
 methods.insert = insert.insert
+methods.upsert = upsert.upsert
+methods.bulk_insert = bulk.insert
+methods.bulk_update = bulk.update
 methods.describe = inspect.describe
 methods.tables = inspect.tables
 methods.explain = inspect.explain
+methods.check = check.check
 
 --- One round trip that runs nothing. The seconds it took, or nil and an error.
 ---@return number|nil, pg.Error?

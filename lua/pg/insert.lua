@@ -15,6 +15,17 @@ local OPTIONS = table.move(conflict.OPTIONS, 1, #conflict.OPTIONS, 2, { "returni
 table.move(options.SETTINGS, 1, #options.SETTINGS, #OPTIONS + 1, OPTIONS)
 local FORM = table.move(OPTIONS, 1, #OPTIONS, 3, { "table", "columns" })
 
+--- `returning` are columns to return, "*" for all.
+---@class pg.InsertOptions: pg.Settings, pg.Conflict
+---@field returning? string|string[]
+
+--- `insertedId` is the primary key's value, a table by column when it has several;
+--- absent without one, and where no row was stored.
+---@class pg.Inserted
+---@field rowCount integer
+---@field insertedId? any
+---@field row? table
+
 --- What one call works with.
 ---@class pg.insert.Job
 ---@field db pg.Connection with the call's own settings
@@ -65,7 +76,10 @@ function insert.job(db, target, values, given, upserts, level, check)
   sql.need_table(values, "columns", level)
   check(values, level)
   local quoted, returning = sql.table_name(target, level), given.returning
-  if returning and returning ~= "*" then returning = sql.list(returning, "returning", level) end
+  if returning ~= nil and returning ~= "*" then
+    returning = sql.list(returning, "returning", level)
+    if #returning == 0 then error("returning is an empty list", level) end
+  end
   local plan = conflict.read(given, level, upserts)
   local settings = settings_of(given)
   if next(settings) ~= nil then db = db:with(settings) end
@@ -91,8 +105,17 @@ function insert.text(quoted, row, names, values)
     table.concat(places, ", "))
 end
 
---- The name under which a statement says whether it inserted the row: none of
---- the table's columns has it. nil where that cannot be known.
+--- A name that none of the table's columns has.
+---@param relation pg.catalog.Relation
+---@param name string
+---@return string
+function insert.alias(relation, name)
+  while relation.columns[name] do name = name .. "_" end
+  return name
+end
+
+--- The name under which a statement says whether it inserted the row; nil where
+--- that cannot be known.
 ---@param relation pg.catalog.Relation
 ---@return string?
 function insert.flag(relation)
@@ -100,9 +123,7 @@ function insert.flag(relation)
   for _, column in ipairs(relation.columns) do
     if not column.readable then return nil end -- nor may xmax be read
   end
-  local name = "inserted"
-  while relation.columns[name] do name = name .. "_" end
-  return name
+  return insert.alias(relation, "inserted")
 end
 
 --- RETURNING, with a space before it: the key, what was asked for, the flag.
@@ -123,7 +144,11 @@ function insert.returning(key, returning, flag)
   return #list > 0 and " RETURNING " .. table.concat(list, ", ") or ""
 end
 
-local function pick(row, names)
+--- Some columns of a row.
+---@param row table
+---@param names string[]
+---@return table
+function insert.pick(row, names)
   local picked = {}
   for _, name in ipairs(names) do picked[name] = row[name] end
   return picked
@@ -136,7 +161,7 @@ end
 function insert.id(row, key)
   if not key or #key == 0 then return nil end
   if #key == 1 then return row[key[1]] end
-  return pick(row, key)
+  return insert.pick(row, key)
 end
 
 --- {insertedId=, rowCount=, row=} from a statement's result.
@@ -150,7 +175,7 @@ local function shape(job, result, relation, updates, flag)
     if flag then row[flag] = nil end
     shaped.insertedId = insert.id(row, relation.key)
     if job.returning then
-      shaped.row = job.returning == "*" and row or pick(row, job.returning)
+      shaped.row = job.returning == "*" and row or insert.pick(row, job.returning)
     end
   end
   return setmetatable(shaped, getmetatable(result))

@@ -15,7 +15,9 @@ SELECT pg_catalog.array_agg(
          pg_catalog.pg_get_indexdef(i.indexrelid, place, true) ORDER BY place) AS columns,
        pg_catalog.pg_get_expr(i.indpred, i.indrelid, true) AS condition
   FROM pg_catalog.pg_index AS i
- CROSS JOIN LATERAL pg_catalog.generate_series(1, i.indnkeyatts) AS place
+ CROSS JOIN LATERAL pg_catalog.generate_series(1, COALESCE(
+       (pg_catalog.to_jsonb(i) OPERATOR(pg_catalog.->>) 'indnkeyatts')::pg_catalog.int4,
+       i.indnatts)) AS place -- before 11 an index has no other columns
  WHERE i.indrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass($1)
    AND i.indisunique AND i.indisvalid AND i.indimmediate
  GROUP BY i.indexrelid, i.indrelid, i.indpred, i.indisprimary
@@ -49,9 +51,12 @@ local function advise_unique(db, err, quoted, columns)
     list[i] = ("Say `conflict = %s%s`: that is unique."):format(as_option(index.columns),
       index.condition and (", where = pg.raw %q"):format(index.condition) or "")
   end
-  list[#list + 1] = ("Make the columns unique: CREATE UNIQUE INDEX ON %s (%s)"):format(quoted,
-    text_of(columns))
-  err.fixes = table.move(err.fixes, 2, #err.fixes, #list + 1, list)
+  if columns then
+    list[#list + 1] = ("Make the columns unique: CREATE UNIQUE INDEX ON %s (%s)"):format(quoted,
+      text_of(columns))
+    table.remove(err.fixes, 1) -- says the same without the names
+  end
+  err.fixes = table.move(err.fixes, 1, #err.fixes, #list + 1, list)
 end
 
 --- The place of a name on the list of parameters tells the column that a value
@@ -77,18 +82,31 @@ local function all_names(job, columns, names)
   return all
 end
 
+--- Two rows of a list that are the same one on the server.
+---@param db pg.Connection
+---@param first integer
+---@param second integer
+---@return nil, pg.Error
+function insert_error.twice(db, first, second)
+  return core.fail({ sqlstate = "21000", row = second, stage = "statement",
+    message = "ON CONFLICT DO UPDATE command cannot affect row a second time",
+    detail = ("Rows %d and %d of the list have the same key."):format(first, second),
+    fixes = { ("Leave out one of the rows %d and %d, or make them one."):format(first, second),
+      "Or upsert them one after the other, if the later one is to win." } }, db)
+end
+
 --- Completes the error of a statement that was built for `job`.
 ---@param job pg.insert.Job
 ---@param err pg.Error
 ---@param columns? (string|table)[] the conflict's
 ---@param names string[] the columns given
----@param values table of sql.values()
+---@param values? table of sql.values()
 ---@return pg.Error
 function insert_error.explain(job, err, columns, names, values)
   if values then name_column(err, values) end
   if core.in_transaction(job.db) ~= false then return err end
   local db = job.db:with { timeout = job.left() }
-  if err.sqlstate == "42P10" and columns then
+  if err.sqlstate == "42P10" then
     advise_unique(db, err, job.quoted, columns)
   elseif err.sqlstate == "42P01" or err.sqlstate == "42703" then
     local near = catalog.nearest(db, err, job.quoted, all_names(job, columns, names))

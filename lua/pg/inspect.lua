@@ -15,6 +15,12 @@ local KINDS <const> = {
   i = "index", I = "partitioned index", S = "sequence", c = "composite type", t = "TOAST table",
 }
 
+-- Before PostgreSQL 14 col_description() and obj_description() go by the search_path.
+local COMMENT <const> = [[
+(SELECT s.description FROM pg_catalog.pg_description AS s
+         WHERE s.objoid OPERATOR(pg_catalog.=) c.oid
+           AND s.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass]]
+
 -- A column's type may be an array or a domain of the enum whose labels it takes, and a domain of
 -- its own may forbid NULL.
 local COLUMNS <const> = [[
@@ -57,7 +63,8 @@ SELECT c.relkind AS kind, a.attname AS name,
            AND f.contype OPERATOR(pg_catalog.=) 'f'
            AND a.attnum OPERATOR(pg_catalog.=) ANY (f.conkey)
          ORDER BY pg_catalog.array_length(f.conkey, 1), f.oid LIMIT 1) AS "references",
-       pg_catalog.col_description(c.oid, a.attnum) AS comment
+       {comment}
+           AND s.objsubid OPERATOR(pg_catalog.=) a.attnum) AS comment
   FROM pg_catalog.pg_class AS c
   LEFT JOIN pg_catalog.pg_attribute AS a
     ON a.attrelid OPERATOR(pg_catalog.=) c.oid
@@ -77,7 +84,8 @@ SELECT c.relname AS name, n.nspname AS schema, c.relkind AS kind,
              AND (c.reltuples OPERATOR(pg_catalog.>) 0 OR c.relpages OPERATOR(pg_catalog.>) 0
                OR $2::pg_catalog.bool) THEN c.reltuples::pg_catalog.int8 END AS rows,
        pg_catalog.pg_table_is_visible(c.oid) AS visible,
-       pg_catalog.obj_description(c.oid, 'pg_class') AS comment
+       {comment}
+           AND s.objsubid OPERATOR(pg_catalog.=) 0) AS comment
   FROM pg_catalog.pg_class AS c
   JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
  WHERE c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v,m,f}')
@@ -109,8 +117,10 @@ function inspect.queries(version)
       .. "THEN 'always' WHEN a.attidentity OPERATOR(pg_catalog.=) 'd' THEN 'by default' END"
       or "NULL::pg_catalog.text",
     expression = "pg_catalog.pg_get_expr(d.adbin, d.adrelid)",
+    comment = COMMENT,
   }
-  return { columns = COLUMNS:gsub("{(%l+)}", parts), tables = TABLES, schema = SCHEMA }
+  return { columns = COLUMNS:gsub("{(%l+)}", parts), tables = TABLES:gsub("{(%l+)}", parts),
+    schema = SCHEMA }
 end
 
 -- As the server writes a name in its messages: without quotes.
@@ -118,7 +128,11 @@ local function plain(quoted)
   return (quoted:gsub('"*', function(quotes) return ('"'):rep(#quotes // 2) end))
 end
 
-local function undefined_table(db, quoted)
+--- The error of a table that is not there; names the nearest.
+---@param quoted string as sql.table_name gives it
+---@return nil
+---@return pg.Error
+function inspect.undefined_table(db, quoted)
   local _, err = core.fail({ kind = "undefined_table", sqlstate = "42P01",
     message = ('relation "%s" does not exist'):format(plain(quoted)) }, db)
   local near = catalog.nearest(db, err, quoted, {})
@@ -147,7 +161,7 @@ function inspect.describe(db, name)
   local answer, err = ask(db, inspect.queries(core.version(db)).columns, quoted)
   if not answer then return nil, err end
   local columns = answer.rows
-  if #columns == 0 then return undefined_table(db, quoted) end
+  if #columns == 0 then return inspect.undefined_table(db, quoted) end
   local kind = columns[1].kind
   if not ("rpvmf"):find(kind, 1, true) then
     return core.fail({ sqlstate = "42809", message = ('"%s" is %s %s, not a table'):format(
@@ -178,7 +192,8 @@ function inspect.tables(db, given)
   given = given or {}
   options.check(given, { "schema" }, 2)
   if given.schema ~= nil then sql.quote(given.schema, 2) end -- raises for what is no name
-  local answer, err = ask(db, TABLES, given.schema, core.version(db) >= 140000)
+  local version = core.version(db)
+  local answer, err = ask(db, inspect.queries(version).tables, given.schema, version >= 140000)
   if not answer then return nil, err end
   if #answer.rows == 0 and given.schema then
     local known, failure = ask(db, SCHEMA, given.schema)
@@ -248,11 +263,21 @@ local function explain_rows(db, given, format)
   return result and result.rows, err
 end
 
+---@class pg.Explain
+---@field query string
+---@field parameters? table
+---@field analyze? boolean
+---@field format? "json"|"text"
+---@field verbose? boolean and costs, settings, generic_plan, buffers, wal, timing, summary, memory:
+--- EXPLAIN's own, as far as the server has them
+---@field timeout? number seconds, of each run
+---@field max_result? number
+
 --- How the server would run a statement: db:explain("SELECT ... WHERE id = $1", 7). Nothing runs.
 --- db:explain{ query =, parameters =, analyze = true } runs it, once for the plan and once for the
 --- text, each time in a transaction that is rolled back; `format = "text"` or "json" asks for one
 --- of the two.
----@param query string|table the statement; or the form, with EXPLAIN's other flags by their names
+---@param query string|pg.Explain
 ---@param ... any values for $1, $2, ...
 ---@return { plan: table[]?, text: string? }|nil plan: the JSON form, decoded: a list of one table
 ---@return pg.Error?

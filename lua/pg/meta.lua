@@ -81,6 +81,23 @@ local Connection = {}
 ---@return pg.Error?
 function Connection:query(sql, ...) end
 
+--- Inserts one row: (table, column = value), or one table of it all.
+---@param target string|table
+---@param columns? table<string, any>
+---@param options? pg.InsertOptions
+---@return pg.Inserted|nil
+---@return pg.Error?
+function Connection:insert(target, columns, options) end
+
+--- Inserts a row or a list of rows, and updates those that they conflict with: by
+--- the primary key unless `conflict` or `constraint` says by what.
+---@param target string|table
+---@param values? table<string, any>|table<string, any>[]
+---@param options? pg.InsertOptions
+---@return pg.Upserted|nil
+---@return pg.Error?
+function Connection:upsert(target, values, options) end
+
 --- A statement that begins with UPDATE, MERGE or WITH; or a form.
 ---@param sql string|pg.Call
 ---@param ... any
@@ -125,6 +142,33 @@ function Connection:reset() end
 --- Closes; twice is once.
 function Connection:close() end
 
+--- The columns of a table, view, materialized view or foreign table, in order.
+---@param name string|table the table's name, as for insert
+---@return pg.Column[]|nil
+---@return pg.Error?
+function Connection:describe(name) end
+
+--- The tables and views, by schema and name; those of the system only where
+--- their schema is asked for.
+---@param options? { schema: string }
+---@return pg.Table[]|nil
+---@return pg.Error?
+function Connection:tables(options) end
+
+--- How the server would run a statement. With `analyze` in the form it runs, in
+--- a transaction that is rolled back: once for each of the two answers.
+---@param query string|pg.Explain
+---@param ... any values for $1, $2, ...
+---@return { plan: table[]?, text: string? }|nil
+---@return pg.Error?
+function Connection:explain(query, ...) end
+
+--- The checklist: the connection, and the statement and privileges given.
+---@param given? pg.Check
+---@return pg.CheckItem[]|nil
+---@return pg.Error?
+function Connection:check(given) end
+
 --- See pg.transaction: BEGIN, the function, COMMIT or ROLLBACK; nested: a savepoint.
 ---@param body fun(tx: pg.Connection): ...
 ---@param options? pg.TransactionOptions
@@ -136,3 +180,19 @@ function Connection:transaction(body, options) end
 ---@param options? pg.TransactionOptions
 ---@return any ...
 function Connection:dry_run(body, options) end
+
+--- Many rows, all or none of them: see pg.bulk.
+---@param target string|table the table's name
+---@param rows table|fun(): table? a list of rows, a table of columns, or an iterator
+---@param options? pg.BulkInsertOptions
+---@return { rowCount: integer, rows: table[]? }|nil
+---@return pg.Error?
+function Connection:bulk_insert(target, rows, options) end
+
+--- Many rows by their key, all or none of them: see pg.bulk.
+---@param target string|table
+---@param rows table|fun(): table?
+---@param options? pg.BulkUpdateOptions
+---@return { rowCount: integer, missing: integer?, rows: table[]? }|nil
+---@return pg.Error?
+function Connection:bulk_update(target, rows, options) end

@@ -165,7 +165,8 @@ end
 -- Whatever its metatable: JSON libraries mark lists with theirs.
 local function is_list(value)
   if type(value) ~= "table" or sql.is_raw(value) then return false end
-  return getmetatable(value) ~= wrapper_meta or core.is_list(value)
+  if getmetatable(value) == wrapper_meta then return core.is_list(value) end
+  return value[1] ~= nil or next(value) == nil
 end
 
 --- `column = value` joined by AND: pg.null is IS NULL, a sequence is = ANY.

@@ -4,9 +4,9 @@
 -- long for the column is the column's error and is never cut.
 --
 --   local columns = unnest.columns(relation, names)
---   local from, list = unnest.source(columns, 1)
+--   local from, items = unnest.source(columns, 1)
 --   local values, fault = unnest.values(columns, rows, 1, #rows)
---   "INSERT INTO t (...) SELECT " .. list .. " FROM " .. from
+--   "INSERT INTO t (...) SELECT " .. table.concat(items, ", ") .. " FROM " .. from
 local core = require "pg.core"
 local sql = require "pg.sql"
 
@@ -31,22 +31,22 @@ function unnest.columns(relation, names)
   return columns
 end
 
---- The FROM item and the select list: u.c1, u.c2, ... and the row's place, from
---- 1, as u.place. Values that go as text are cast to the column's own type.
+--- The FROM item, and the values in it, column by column: u.c1, u.c2, ... cast
+--- to the column's type where they go as text. The row's place, from 1, is u.place.
 ---@param columns pg.catalog.Column[] one at least
 ---@param first integer number of the first parameter
----@return string from, string list
+---@return string from, string[] items
 function unnest.source(columns, first)
-  local arrays, names, list = {}, {}, {}
+  local arrays, names, items = {}, {}, {}
   for i, column in ipairs(columns) do
     names[i] = "c" .. i
     arrays[i] = ("$%d::%s[]"):format(first + i - 1, column.native and column.type or TEXT)
-    list[i] = "u.c" .. i .. (column.native and "" or "::" .. column.type)
+    items[i] = "u.c" .. i .. (column.native and "" or "::" .. column.type)
   end
   -- Of several arguments only the bare name makes columns; it means pg_catalog's whatever the
   -- search_path.
   return ("%s(%s) WITH ORDINALITY AS u (%s, place)"):format(#columns == 1 and "pg_catalog.unnest"
-    or "unnest", table.concat(arrays, ", "), table.concat(names, ", ")), table.concat(list, ", ")
+    or "unnest", table.concat(arrays, ", "), table.concat(names, ", ")), items
 end
 
 --- A list of values, its length in `n`, as the parameter of its column.
@@ -135,20 +135,22 @@ function unnest.slice(list, first, last)
   return table.move(list, first, last, 1, { n = last - first + 1 })
 end
 
---- The first value of the lists that the core would refuse: a NUL in a text.
+--- The first value in the lists that cannot be sent after all: a NUL in a text.
 ---@param columns pg.catalog.Column[]
 ---@param lists table[]
----@return integer? place, integer? column
+---@return integer? place, integer? column, string? reason
 function unnest.unsendable(columns, lists)
-  local place, at
+  local first, at, reason
   for i, column in ipairs(columns) do
-    for row = 1, lists[i].n do
-      if unnest.cell(column, lists[i][row]) == nil and row < (place or math.huge) then
-        place, at = row, i
+    for place = 1, math.min(lists[i].n, (first or math.huge) - 1) do
+      local value, why = unnest.cell(column, lists[i][place])
+      if value == nil then
+        first, at, reason = place, i, why
+        break
       end
     end
   end
-  return place, at
+  return first, at, reason
 end
 
 return unnest

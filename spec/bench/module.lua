@@ -4,12 +4,21 @@
 local core = require "pg.core"
 local pg = require "pg"
 
+local logs = {}
+if arg[1] == "insert" then
+  for i = 0, 99999 do
+    logs[i + 1] = { level = i % 9 > 0 and "info" or "error", message = "some message " .. i,
+      created_at = ("2026-01-15T10:30:%02d"):format(i % 60) }
+  end
+end
+
 local WORK = {
   int = function(db, i) return db:query("SELECT $1::int", i % 1000 + 1).rowCount end,
   lookup = function(db, i)
     return db:query("SELECT * FROM bench_lookup WHERE id = $1", i % 1000 + 1).rowCount
   end,
   rows = function(db) return db:query("SELECT * FROM bench_rows").rowCount end,
+  insert = function(db) return assert(db:bulk_insert("bench_logs", logs)).rowCount end,
 }
 
 local work, times = WORK[arg[1]], tonumber(arg[2])

@@ -49,9 +49,57 @@ static unsigned long run(PGconn *pg, const char *sql, const char *value)
   return sum;
 }
 
+enum { ROWS = 100000, BATCH = 10000, WIDTH = 3 };
+
+static char cells[ROWS][WIDTH][32];
+
+static void fill_cells(void)
+{
+  for (int i = 0; i < ROWS; i++) {
+    snprintf(cells[i][0], sizeof cells[i][0], "%s", i % 9 ? "info" : "error");
+    snprintf(cells[i][1], sizeof cells[i][1], "some message %d", i);
+    snprintf(cells[i][2], sizeof cells[i][2], "2026-01-15T10:30:%02d", i % 60);
+  }
+}
+
+/* An array literal of a column's values, quoted. */
+static char *literal(char *at, int first, int column)
+{
+  char *text = at;
+  for (int i = first; i < first + BATCH; i++) {
+    *at++ = i == first ? '{' : ',';
+    *at++ = '"';
+    for (const char *p = cells[i][column]; *p; *at++ = *p++)
+      if (*p == '"' || *p == '\\')
+        *at++ = '\\';
+    *at++ = '"';
+  }
+  *at++ = '}';
+  *at = 0;
+  return text;
+}
+
+/* 100,000 rows, 10,000 a statement, in a transaction. */
+static unsigned long insert(PGconn *pg)
+{
+  static char room[WIDTH][BATCH * 66 + 2];
+  const char *values[WIDTH];
+  PQclear(must(pg, PQexec(pg, "BEGIN")));
+  for (int first = 0; first < ROWS; first += BATCH) {
+    for (int i = 0; i < WIDTH; i++)
+      values[i] = literal(room[i], first, i);
+    PQclear(must(pg, PQexecParams(pg,
+                                  "INSERT INTO bench_logs SELECT * FROM unnest("
+                                  "$1::text[], $2::text[], $3::timestamp[])",
+                                  WIDTH, NULL, values, NULL, NULL, 0)));
+  }
+  PQclear(must(pg, PQexec(pg, "COMMIT")));
+  return ROWS;
+}
+
 int main(int argc, char **argv)
 {
-  static const char *const names[] = {"int", "lookup", "rows"};
+  static const char *const names[] = {"int", "lookup", "rows", "insert"};
   static const char *const sql[] = {"SELECT $1::int",
                                     "SELECT * FROM bench_lookup WHERE id = $1",
                                     "SELECT * FROM bench_rows"};
@@ -63,15 +111,16 @@ int main(int argc, char **argv)
     return 1;
   }
   int which = 0, times = atoi(argv[2]);
-  while (which < 2 && strcmp(names[which], argv[1]) != 0)
+  while (which < 3 && strcmp(names[which], argv[1]) != 0)
     which++;
   char id[16];
+  fill_cells();
   unsigned long sum = run(pg, "SELECT 1", NULL);
   double wall = clock_of(CLOCK_MONOTONIC);
   double cpu = clock_of(CLOCK_PROCESS_CPUTIME_ID);
   for (int i = 0; i < times; i++) {
     snprintf(id, sizeof id, "%d", i % 1000 + 1);
-    sum += run(pg, sql[which], which < 2 ? id : NULL);
+    sum += which == 3 ? insert(pg) : run(pg, sql[which], which < 2 ? id : NULL);
   }
   printf("%d %.6f %.6f %lu\n", times, clock_of(CLOCK_MONOTONIC) - wall,
          clock_of(CLOCK_PROCESS_CPUTIME_ID) - cpu, sum);

@@ -9,6 +9,7 @@ local WORKLOADS = {
   { name = "int", title = "SELECT $1::int", times = 20000, unit = "queries" },
   { name = "lookup", title = "key lookup, 8 columns", times = 20000, unit = "queries" },
   { name = "rows", title = "100,000 rows x 4", times = 5, unit = "rows", per = 100000 },
+  { name = "insert", title = "bulk insert, 3 columns", times = 3, unit = "rows", per = 100000 },
 }
 
 local SCHEMA = [[
@@ -21,6 +22,7 @@ ALTER TABLE bench_lookup ADD PRIMARY KEY (id);
 CREATE TABLE bench_rows AS
   SELECT i::int8 AS id, 'some text ' || i AS name, i / 7.0::float8 AS score, i % 2 = 0 AS active
     FROM generate_series(1, 100000) AS i;
+CREATE UNLOGGED TABLE bench_logs (level text, message text, created_at timestamp);
 ANALYZE;]]
 
 local server <close> = assert(throwaway.start { tcp = true })

@@ -1,0 +1,281 @@
+-- SPDX-License-Identifier: MIT
+-- bulk: many rows by INSERT ... SELECT FROM unnest and UPDATE ... FROM unnest, all
+-- or none of them. Rows come in batches (batch.lua), a batch of rows with the same
+-- columns is one statement (unnest.lua); writer.lua sends them.
+local core = require "pg.core"
+local batch = require "pg.batch"
+local catalog = require "pg.catalog"
+local conflict = require "pg.conflict"
+local options = require "pg.options"
+local sql = require "pg.sql"
+local unnest = require "pg.unnest"
+local writer = require "pg.writer"
+
+local bulk = {}
+
+local COMMON = { "batch", "batch_bytes", "progress", "returning", "deadline" }
+for _, name in ipairs(options.SETTINGS) do
+  if name ~= "rows" then COMMON[#COMMON + 1] = name end
+end
+local INSERT = { "overriding", table.unpack(conflict.OPTIONS) }
+table.move(COMMON, 1, #COMMON, #INSERT + 1, INSERT)
+local UPDATE = { "key", table.unpack(COMMON) }
+
+local ROWS <const>, BYTES <const> = 10000, 8 * 1024 * 1024
+local OVERRIDING = { system = " OVERRIDING SYSTEM VALUE", user = " OVERRIDING USER VALUE" }
+
+-- --- statements -------------------------------------------------------------
+
+local function quote_all(names)
+  local list = {}
+  for i, name in ipairs(names) do list[i] = sql.quote(name) end
+  return table.concat(list, ", ")
+end
+
+--- INSERT for the rows of a group: its text, and the values after the lists.
+---@param job pg.Job
+---@param group pg.Group
+---@return string text, table values
+local function insert_text(job, group)
+  local values = sql.values()
+  values.n = math.max(#group.names, 1)
+  local text = ("INSERT INTO %s SELECT FROM pg_catalog.generate_series(1, $1::pg_catalog.int4)")
+    :format(job.quoted)
+  if #group.names > 0 then
+    local from, items = unnest.source(group.columns, 1)
+    text = ("INSERT INTO %s (%s)%s SELECT %s FROM %s%s"):format(job.quoted,
+      quote_all(group.names), job.overriding or "", table.concat(items, ", "), from,
+      job.returning and " ORDER BY u.place" or "")
+  end
+  if job.plan then
+    text = text .. conflict.clause(job.plan, job.conflicting, group.names, job.relation, values, 1)
+  end
+  return job.returning and text .. " RETURNING " .. job.returning or text, values
+end
+
+--- UPDATE for the rows of a group.
+---@param job pg.Job
+---@param group pg.Group
+---@return string text, table values
+local function update_text(job, group)
+  local from, items = unnest.source(group.columns, 1)
+  local terms, matches, returning, values = {}, {}, { job.returning }, sql.values()
+  values.n = #group.names
+  for i, name in ipairs(group.names) do
+    if job.always[name] then
+      matches[#matches + 1] = ("t.%s = %s"):format(sql.quote(name), items[i])
+    else
+      terms[#terms + 1] = ("%s = %s"):format(sql.quote(name), items[i])
+    end
+  end
+  for _, name in ipairs(group.defaults) do terms[#terms + 1] = sql.quote(name) .. " = DEFAULT" end
+  if #terms == 0 then terms[1] = matches[1]:sub(3) end -- only to see what the key does
+  if #matches == 0 then matches[1] = "false" end -- no such table: the server will say so
+  if job.place then returning[#returning + 1] = "u.place AS " .. sql.quote(job.place) end
+  return ("UPDATE %s AS t SET %s FROM %s WHERE %s%s"):format(job.quoted,
+    table.concat(terms, ", "), from, table.concat(matches, " AND "),
+    #returning > 0 and " RETURNING " .. table.concat(returning, ", ") or ""), values
+end
+
+-- --- options ----------------------------------------------------------------
+
+local function expect(given, name, right, what, level)
+  local value = given[name]
+  if value ~= nil and not right(value) then
+    error(("%s must be %s, not %s"):format(name, what, type(value) == "string"
+      and ("'%s'"):format(value) or tostring(value)), level + 1)
+  end
+end
+
+local function is_count(value) return math.type(value) == "integer" and value > 0 end
+local function is_seconds(value) return type(value) == "number" and value > 0 end
+local function is_function(value) return type(value) == "function" end
+
+--- What both have in common; raises at `level`.
+---@return pg.Job
+local function new_job(db, target, given, known, level)
+  if given ~= nil and type(given) ~= "table" then
+    error("options must be a table, not a " .. type(given), level + 1)
+  end
+  given = given or {}
+  options.check(given, known, level + 1)
+  expect(given, "batch", is_count, "a number of rows above 0", level + 1)
+  expect(given, "batch_bytes", is_count, "a number of bytes above 0", level + 1)
+  expect(given, "deadline", is_seconds, "a number of seconds above 0", level + 1)
+  expect(given, "progress", is_function, "a function", level + 1)
+  local settings = { rows = "object" }
+  for _, name in ipairs(options.SETTINGS) do
+    if name ~= "rows" then settings[name] = given[name] end
+  end
+  return { db = db:with(settings), given = given, quoted = sql.table_name(target, level + 1),
+    progress = given.progress, ends = given.deadline and core.now() + given.deadline,
+    limits = { rows = given.batch or ROWS, bytes = given.batch_bytes or BYTES } }
+end
+
+--- RETURNING's list, with `t.` before each name where it needs it.
+local function returning_of(returning, prefix, level)
+  if returning == nil then return nil end
+  if returning == "*" then return prefix .. "*" end
+  local list = sql.list(returning, "returning", level + 1)
+  if #list == 0 then error("returning is an empty list", level + 1) end
+  for i, name in ipairs(list) do list[i] = prefix .. sql.quote(name) end
+  return table.concat(list, ", ")
+end
+
+-- --- insert -----------------------------------------------------------------
+
+---@class pg.BulkOptions: pg.Settings
+---@field batch? integer rows in a statement, at most; default 10,000
+---@field batch_bytes? integer bytes of values in a statement, about; default 8 MiB
+---@field progress? fun(done: integer, total: integer?) after each batch; `total` is nil for an
+--- iterator
+---@field returning? string|string[] columns to return, "*" for all: `rows`
+---@field deadline? number seconds for the whole; `timeout` is for each batch
+
+---@class pg.BulkInsertOptions: pg.BulkOptions, pg.Conflict
+---@field overriding? "system"|"user" what becomes of values given for identity columns
+
+---@param job pg.Job
+---@param relation pg.catalog.Relation
+local function adapt_insert(job, relation)
+  job.relation = relation
+  if job.plan then
+    local columns, err = conflict.columns(job.plan, job.db, job.quoted, relation)
+    if not columns then return nil, err end
+    job.conflicting = columns
+  end
+  return true
+end
+
+local function run(job, source)
+  local relation, err = catalog.relation(job.db, job.quoted)
+  if not relation then return nil, err end
+  local ok, problem = job:adapt(relation)
+  if not ok then return nil, problem end
+  job.limits.check = job.check
+  job.batch = batch.new(source, relation, job.limits)
+  return writer.run(job)
+end
+
+--- Inserts many rows, all or none of them: a list of rows, a table of columns
+--- (`{ level = {...}, message = {...} }`), or an iterator that answers a row each
+--- call (the table may be the same each time) until nil; `nil, err` ends it, too,
+--- and nothing is stored. A column that a row lacks, or pg.default, takes its
+--- default. It goes by batches, each a statement with one array a column; several are
+--- one transaction, or a savepoint in the one that is open. With `returning`,
+--- `rows` are in the order of the input: the statement sorts what it inserts by it,
+--- and PostgreSQL returns rows as it inserts them. Where a trigger, a rule or
+--- ON CONFLICT DO NOTHING stores fewer, `rowCount` is less and `rows` has what the
+--- server returned. A value that is refused is told in err.row (its place in the
+--- input, from 1) and err.column: to find it, the batch is run again and rolled
+--- back, which leaves no trace but in sequences.
+---@param db pg.Connection
+---@param target string|table
+---@param rows table|fun(): table?
+---@param given? pg.BulkInsertOptions
+---@return { rowCount: integer, rows: table[]? }|nil
+---@return pg.Error?
+function bulk.insert(db, target, rows, given)
+  local job = new_job(db, target, given, INSERT, 2)
+  given = job.given
+  expect(given, "overriding", function(value) return OVERRIDING[value] ~= nil end,
+    '"system" or "user"', 2)
+  job.plan = conflict.read(given, 2)
+  job.overriding = OVERRIDING[given.overriding]
+  job.returning = returning_of(given.returning, "", 2)
+  job.wanted = type(given.returning) == "string" and { given.returning } or given.returning
+  job.build, job.adapt = insert_text, adapt_insert
+  return run(job, batch.source(rows, 2))
+end
+
+-- --- update -----------------------------------------------------------------
+
+---@class pg.BulkUpdateOptions: pg.BulkOptions
+---@field key? string|string[] the columns that say which row is meant; default: the primary key
+
+--- A key's value as text, the same for what an integer column takes as the same.
+local function key_text(value)
+  local whole = math.type(value) and math.tointeger(value)
+    or type(value) == "string" and #value < 20 and value:find "^%s*[+-]?%d+%s*$"
+      and math.tointeger(tonumber(value))
+  return tostring(whole or value)
+end
+
+local function only_keys(job, row)
+  for name in next, row do
+    if not job.always[name] then return false end
+  end
+  return true
+end
+
+--- Looks at each row's key: there, not NULL, and not twice.
+local function key_check(job)
+  local seen, from = {}, 0
+  return function(row, place)
+    local b, parts = job.batch, {}
+    if not b.total and b.done ~= from then seen, from = {}, b.done end -- memory stays flat
+    for i, name in ipairs(job.key) do
+      local value = row[name]
+      if value == nil or value == core.null or value == sql.default then
+        return batch.fault(place, name, "the key must have a value" .. (value == core.null
+          and ": NULL is equal to nothing" or ""))
+      end
+      parts[i] = key_text(value)
+    end
+    if only_keys(job, row) then
+      return batch.fault(place, nil, "it has the key alone, so there is nothing to set")
+    end
+    local text = table.concat(parts, "\0")
+    if seen[text] and #parts > 0 then
+      return batch.fault(place, job.key[1], ("row %d has the same key"):format(seen[text]))
+    end
+    seen[text] = place
+  end
+end
+
+---@param job pg.Job
+---@param relation pg.catalog.Relation
+local function adapt_update(job, relation)
+  job.relation, job.always, job.place = relation, {}, nil
+  if job.given.key == nil then
+    if relation.kind and (not relation.key or #relation.key == 0) then
+      return core.fail({ kind = "invalid_parameter", message = ("%s has no primary key%s: `key` "
+        .. "names the columns that say which row is meant"):format(job.quoted,
+        relation.key and "" or " that may be read") }, job.db)
+    end
+    job.key = relation.key
+  end
+  for _, name in ipairs(job.key) do job.always[name] = true end
+  if relation.updates_return then
+    job.place = "place"
+    while relation.columns[job.place] do job.place = job.place .. "_" end
+  end
+  return true
+end
+
+--- Updates many rows, all or none of them: each row has the key's columns, and the
+--- columns to set; rows may differ in what they set. Given as for bulk_insert, with
+--- batches and errors as there. `rowCount` is of the rows changed, `missing` of the
+--- rows given whose key nothing had (absent where rules stand between). A key that
+--- comes twice is refused; of an iterator's, twice in a batch, and else the later
+--- batch wins.
+---@param db pg.Connection
+---@param target string|table
+---@param rows table|fun(): table?
+---@param given? pg.BulkUpdateOptions
+---@return { rowCount: integer, missing: integer?, rows: table[]? }|nil
+---@return pg.Error?
+function bulk.update(db, target, rows, given)
+  local job = new_job(db, target, given, UPDATE, 2)
+  given = job.given
+  if given.key ~= nil then
+    job.key = sql.list(given.key, "key", 2)
+    if #job.key == 0 then error("key is an empty list", 2) end
+  end
+  job.returning = returning_of(given.returning, "t.", 2)
+  job.wanted = type(given.returning) == "string" and { given.returning } or given.returning
+  job.build, job.adapt, job.check = update_text, adapt_update, key_check(job)
+  return run(job, batch.source(rows, 2))
+end
+
+return bulk

@@ -1,0 +1,242 @@
+-- SPDX-License-Identifier: MIT
+-- upsert: INSERT ... ON CONFLICT, of one row or of a list. A list is one
+-- statement for each set of columns, all in one transaction; row by row where
+-- only that can tell which of them were stored, or which one failed.
+local core = require "pg.core"
+local conflict = require "pg.conflict"
+local insert = require "pg.insert"
+local insert_error = require "pg.insert_error"
+local transaction = require "pg.transaction"
+local upsert_list = require "pg.upsert_list"
+
+local upsert = {}
+
+--- Of a list `insertedIds` and `rows` are in its order, false where nothing was
+--- stored. The counts are absent where the relation cannot tell.
+---@class pg.Upserted: pg.Inserted
+---@field inserted? integer
+---@field updated? integer
+---@field insertedIds? any[]
+---@field rows? (table|false)[]
+
+local function is_list(values)
+  return next(values) == nil or values[1] ~= nil or core.is_list(values)
+end
+
+--- Raises unless it is a row, or a list of rows without gaps.
+local function check(values, level)
+  if not is_list(values) then return insert.check(values, level) end
+  local count = 0
+  for _ in pairs(values) do count = count + 1 end
+  if count ~= #values then error("the list of rows has gaps, or other keys in it", level + 1) end
+  for i, row in ipairs(values) do
+    if type(row) ~= "table" then
+      error(("row %d must be a table of column = value, not a %s"):format(i, type(row)), level + 1)
+    end
+    insert.check(row, level + 1)
+  end
+end
+
+-- Instead of an error: it is not certain which of the rows were stored.
+local UNCERTAIN <const> = {}
+
+--- What has been stored of a list.
+---@class pg.upsert.Stored
+---@field rows (table|false)[] what RETURNING gave, by the place on the list
+---@field rowCount integer
+---@field inserted integer? absent where nobody knows
+---@field identity string[]|false the columns that tell stored rows apart
+---@field seen table<string, integer> the place of each row by its identity
+
+--- The identity's values as a key; nil where one of them is NULL or has no text.
+local function mark_of(row, identity)
+  local parts = {}
+  for i, name in ipairs(identity) do
+    local value = row[name]
+    if value == nil or value == core.null then return nil end
+    local text = type(value) == "string" and value or core.encode(value)
+    if not text then return nil end
+    parts[i] = ("%s%d:%s"):format(type(value), #text, text)
+  end
+  return table.concat(parts)
+end
+
+--- Takes in one row; nil and an error when another of the list has been stored
+--- as the same one.
+local function take(stored, db, place, row, inserted)
+  stored.rows[place] = row
+  if not row then return true end
+  if inserted == nil then
+    stored.inserted = nil
+  elseif stored.inserted and inserted then
+    stored.inserted = stored.inserted + 1
+  end
+  local mark = stored.identity and mark_of(row, stored.identity)
+  if mark and stored.seen[mark] then
+    return insert_error.twice(db, stored.seen[mark], place)
+  elseif mark then
+    stored.seen[mark] = place
+  end
+  return true
+end
+
+--- Takes in what a statement for a group has stored.
+local function take_group(stored, tx, statement, answer)
+  local places, rows = statement.group.places, answer.rows or {}
+  for _, place in ipairs(places) do stored.rows[place] = false end
+  stored.rowCount = stored.rowCount + answer.rowCount
+  if statement.updates and not statement.flag then
+    stored.inserted = nil
+  elseif not answer.rows and stored.inserted then
+    stored.inserted = stored.inserted + answer.rowCount
+  end
+  if not statement.place and #rows > 0 and #rows < #places then return nil, UNCERTAIN end
+  for i, row in ipairs(rows) do
+    local at, inserted = i, not statement.updates
+    if statement.place then at = row[statement.place] end
+    if math.type(at) ~= "integer" then return nil, UNCERTAIN end
+    if statement.flag then inserted = row[statement.flag] end
+    for _, name in ipairs(statement.internal) do row[name] = nil end
+    local taken, err = take(stored, tx, places[at], row, inserted)
+    if not taken then return nil, err end
+  end
+  return true
+end
+
+local function by_groups(job, tx, stored, statements)
+  for _, statement in ipairs(statements) do
+    local answer, err = tx:execute { query = statement.text, parameters = statement.values,
+      rows = "object", timeout = job.left() }
+    if not answer then return nil, err end
+    stored.meta = #statements == 1 and getmetatable(answer) or nil
+    local taken, problem = take_group(stored, tx, statement, answer)
+    if not taken then return nil, problem end
+  end
+  return stored
+end
+
+local function row_by_row(job, tx, stored)
+  local returning = job.returning
+  if returning ~= "*" and stored.identity then
+    returning = table.move(returning or {}, 1, #(returning or {}), 1, {})
+    table.move(stored.identity, 1, #stored.identity, #returning + 1, returning)
+  end
+  for place, row in ipairs(job.values) do
+    local answer, err = insert.row { db = tx, quoted = job.quoted, values = row, plan = job.plan,
+      returning = returning, counts = true, left = job.left }
+    if not answer then
+      err.row = place
+      return nil, err
+    end
+    stored.rowCount = stored.rowCount + answer.rowCount
+    local got, inserted = answer.rowCount > 0 and (answer.row or {}), nil
+    if answer.inserted then inserted = answer.inserted == 1 end
+    local taken, problem = take(stored, tx, place, got, inserted)
+    if not taken then return nil, problem end
+  end
+  return stored
+end
+
+--- What `work` stores, in a transaction. Two lists in different orders can be a
+--- deadlock: one of them begins anew.
+local function store(job, work, run, identity, statements)
+  return run(job.db, function(tx)
+    return work(job, tx, { rows = {}, rowCount = 0, inserted = 0, seen = {}, identity = identity },
+      statements)
+  end, core.in_transaction(job.db) == false and { deadline = job.left(), retries = 5 } or nil)
+end
+
+-- Errors that come of one row: of its values, of a constraint, of a key that is there twice.
+local function is_of_a_row(err)
+  local class = (err.sqlstate or ""):sub(1, 2)
+  return class == "22" or class == "23" or class == "21"
+end
+
+--- The list as statements; nil and an error where a value cannot be sent.
+local function statements_of(job, groups, relation, columns, identity)
+  local statements, keyed = {}, relation.key and #relation.key > 0
+  for i, group in ipairs(groups) do
+    local statement, fault = upsert_list.statement(job, group, relation, columns,
+      (keyed or #groups > 1) and identity or {})
+    if not statement then
+      return core.fail({ kind = "invalid_parameter", row = fault.row, column = fault.column,
+        message = ("row %d, column %q: %s"):format(fault.row, fault.column, fault.reason) }, job.db)
+    end
+    statements[i] = statement
+  end
+  return statements
+end
+
+--- What tells stored rows apart: the key, or else the columns of the conflict.
+local function identity_of(relation, columns)
+  if relation.key and #relation.key > 0 then return relation.key end
+  for _, column in ipairs(columns) do
+    if type(column) ~= "string" then return false end
+  end
+  return relation.key and #columns > 0 and columns or false
+end
+
+local function shape(job, stored, relation)
+  local key, list = relation.key, core.json_decode "[]"
+  local shaped = { rowCount = stored.rowCount }
+  if relation.kind == "r" and stored.inserted then
+    shaped.inserted, shaped.updated = stored.inserted, stored.rowCount - stored.inserted
+  end
+  if key and #key > 0 then
+    shaped.insertedIds = list
+    for i, row in ipairs(stored.rows) do list[i] = row and insert.id(row, key) end
+  end
+  if job.returning then
+    shaped.rows = core.json_decode "[]"
+    for i, row in ipairs(stored.rows) do
+      shaped.rows[i] = row and (job.returning == "*" and row or insert.pick(row, job.returning))
+    end
+  end
+  return setmetatable(shaped, stored.meta or getmetatable(core.result {}))
+end
+
+---@param job pg.insert.Job
+---@return pg.Upserted|nil, pg.Error?
+local function list(job)
+  if #job.values == 0 then
+    return core.result { rowCount = 0, inserted = 0, updated = 0,
+      insertedIds = core.json_decode "[]" }
+  end
+  local groups, columns = upsert_list.groups(job.values), nil
+  local result, err = insert.run(job, function(relation)
+    local failure, statements, stored
+    columns, failure = conflict.columns(job.plan, job.db, job.quoted, relation)
+    if not columns then return nil, failure end
+    local identity = identity_of(relation, columns)
+    statements, failure = statements_of(job, groups, relation, columns, identity)
+    if not statements then return nil, failure end
+    stored, failure = store(job, by_groups, transaction.transaction, identity, statements)
+    if failure == UNCERTAIN then
+      stored, failure = store(job, row_by_row, transaction.transaction, identity)
+    elseif failure and is_of_a_row(failure) and not failure.row then
+      local _, found = store(job, row_by_row, transaction.dry_run, identity)
+      if found and found.sqlstate == failure.sqlstate then failure = found end
+    end
+    if not stored then return nil, failure end
+    return shape(job, stored, relation)
+  end)
+  if result then return result end
+  err = insert_error.explain(job, err, columns, upsert_list.names(groups))
+  return core.fail(err, job.db) -- for the transaction around ours
+end
+
+--- Inserts a row, or updates the one that it conflicts with; or does so with a list
+--- of rows, all or none of them.
+---@param db pg.Connection
+---@param target string|table the table's name, or one table of it all, as insert takes it
+---@param values? table column = value, or a list of such rows
+---@param given? pg.InsertOptions `conflict` is the primary key unless given
+---@return pg.Upserted|nil
+---@return pg.Error?
+function upsert.upsert(db, target, values, given)
+  local job = insert.job(db, target, values, given, true, 2, check)
+  if is_list(job.values) then return list(job) end
+  return insert.row(job)
+end
+
+return upsert
