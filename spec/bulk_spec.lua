@@ -962,8 +962,10 @@ print(result.rowCount, most, peak() - early, peak())]]):format(("host=%s port=%d
     local count, lua, grown, peak = output:match "(%d+)%s+([%d.]+)%s+(%d+)%s+(%d+)"
     assert.equal("1000000", count, output .. errors)
     assert.is_true(tonumber(lua) < 16 * 1024, lua .. " KiB in Lua")
-    assert.is_true(tonumber(grown) < 8 * 1024, grown .. " KiB more after the first batches")
-    assert.is_true(tonumber(peak) < 40 * 1024, peak .. " KiB in all")
+    if not (os.getenv "LD_PRELOAD" or ""):find("libasan", 1, true) then -- it keeps what is freed
+      assert.is_true(tonumber(grown) < 8 * 1024, grown .. " KiB more after the first batches")
+      assert.is_true(tonumber(peak) < 40 * 1024, peak .. " KiB in all")
+    end
     assert.equal(500000500000, value "SELECT sum(i) FROM flat")
   end)
 end)

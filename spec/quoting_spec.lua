@@ -166,6 +166,18 @@ CREATE TABLE t (id serial PRIMARY KEY, v text)]])
         failed("undefined_column", db:delete { table = "t", where = { [text] = 1 } })
         failed("undefined_column",
           db:delete { table = "t", where = { v = 1 }, returning = { text } })
+        if select(2, text:gsub("%.", "")) < 1 then
+          failed("undefined_table", db:insert(text, { v = 1 }))
+          failed("undefined_table", db:insert("public." .. text, { v = 1 }))
+        end
+      end
+      canary()
+    end)
+
+    it("S084 S1: finds no conflict, constraint or column of any such name", function()
+      for i = 1, #hostile, 3 do
+        local text = hostile[i]
+        local name = pg.identifier(text)
         for _, values in ipairs { { id = 1, v = "x" }, { { id = 1, v = "x" } } } do
           failed("undefined_table", db:upsert(name, values))
           failed("undefined_column", db:upsert("t", values, { conflict = text }))
@@ -183,10 +195,6 @@ CREATE TABLE t (id serial PRIMARY KEY, v text)]])
         failed("undefined_column", db:bulk_insert("t", { { [text] = 1 } }))
         failed("undefined_column", db:bulk_insert("t", { { v = 1 } }, { returning = text }))
         failed("undefined_column", db:bulk_update("t", { { id = 1, [text] = 1 } }, { key = "id" }))
-        if select(2, text:gsub("%.", "")) < 1 then
-          failed("undefined_table", db:insert(text, { v = 1 }))
-          failed("undefined_table", db:insert("public." .. text, { v = 1 }))
-        end
       end
       canary()
     end)

@@ -165,7 +165,7 @@ static const char *skip_block(const char *p)
 static const char *skip_blank(const char *p)
 {
   for (;;) {
-    if (*p == ' ' || (*p >= '\t' && *p <= '\r') || *p == '(' || *p == ';')
+    if (*p == ' ' || (*p >= '\t' && *p <= '\r') || *p == '(')
       p++;
     else if (p[0] == '-' && p[1] == '-')
       while (*p && *p != '\n' && *p != '\r')

@@ -34,7 +34,7 @@ void lpg_statement_settle(lpg_statement *s, const PGresult *answer);
 /* Remembers the statement (or nil: forgets) on the top. Pops it. e */
 void lpg_statement_keep(lua_State *L, int conn, int sql);
 
-/* The word after comments, white space, `(` and `;`, in lower case; empty when
+/* The word after comments, white space and `(`, in lower case; empty when
  * something else stands there. Answers what follows it. */
 enum { LPG_WORD = 16 };
 const char *lpg_next_word(const char *sql, char word[LPG_WORD]);

@@ -79,7 +79,8 @@ static bool controls_transaction(const char *sql)
                                        "end",   "abort", NULL};
   static const char *const noise[] = {"work", "transaction", NULL};
   char word[LPG_WORD];
-  sql = lpg_next_word(sql, word);
+  for (sql = lpg_next_word(sql, word); !*word && *sql == ';';)
+    sql = lpg_next_word(sql + 1, word);
   if (strcmp(word, "prepare") == 0) {
     lpg_next_word(sql, word);
     return strcmp(word, "transaction") == 0;
