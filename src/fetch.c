@@ -225,7 +225,7 @@ static lpg_step fetch(lpg_wire *w)
                        : more(w); /* PQgetResult would block */
     PGresult *result = PQgetResult(w->pg);
     if (!result && w->preluding && PQstatus(w->pg) == CONNECTION_OK) {
-      w->preluding = false; /* the statement itself is next */
+      w->preluding = false;           /* the statement itself is next */
       lpg_notices_clear(&w->notices); /* the prelude's */
       if (!PQsetSingleRowMode(w->pg))
         return lpg_wire_lose(w); /* the result would have no bounds */
