@@ -2,12 +2,30 @@
 -- catalog: what is known of a relation, on a real server and under a hostile search_path.
 local catalog = require "pg.catalog"
 local core = require "pg.core"
+local insert_error = require "pg.insert_error"
+local nine_six = require "spec.nine_six"
 local pg = require "pg"
 local sql = require "pg.sql"
 local support = require "spec.support"
 local throwaway = require "pg.throwaway"
 
 local same = support.same
+
+-- The SQL that the functions of a module ask with.
+local function questions(module)
+  local list = {}
+  for _, f in pairs(module) do
+    for i = 1, 20 do
+      local _, held = debug.getupvalue(f, i)
+      if type(held) == "string" and held:find "^SELECT" then list[held] = true end
+      for j = 1, type(held) == "function" and 20 or 0 do
+        local _, deeper = debug.getupvalue(held, j)
+        if type(deeper) == "string" and deeper:find "^SELECT" then list[deeper] = true end
+      end
+    end
+  end
+  return list
+end
 
 describe("the catalogue", function()
   local server, db
@@ -193,5 +211,19 @@ CREATE OPERATOR t.= (LEFTARG = pg_catalog.int2, RIGHTARG = pg_catalog.int2, FUNC
       { known.columns.id.type, known.columns.a.type, known.columns.b.type })
     same({ "b" }, catalog.constraint(db, '"one"', "u"))
     assert.is_true(next(core.cache(db)) ~= nil)
+  end)
+
+  it("S008 S14: is asked nothing that PostgreSQL 9.6 lacks, nothing without its schema", function()
+    local count = 0
+    for _, module in ipairs { catalog, insert_error } do
+      for text in pairs(questions(module)) do
+        nine_six(text, "c a k t tn n b d e i r p u s kind name notnull default identity generated "
+          .. "own_schema own_type base_schema base_type length array element key readable "
+          .. "returnable updates_return step type typmod strict relation columns place number at "
+          .. "schema visible role condition")
+        count = count + 1
+      end
+    end
+    assert.is_true(count >= 5, tostring(count))
   end)
 end)

@@ -10,16 +10,21 @@ end
 
 -- Without col_description and obj_description, whose bodies go by the search_path there.
 local names <const> = set [[
-  pg_attrdef pg_attribute pg_class pg_constraint pg_depend pg_description pg_enum pg_namespace
-  pg_type
-  bool int8 name oid regclass text
+  pg_attrdef pg_attribute pg_class pg_constraint pg_depend pg_description pg_enum pg_index
+  pg_namespace pg_policy pg_rewrite pg_type
+  bool int2 int4 int8 name oid regclass text
+  generate_series has_column_privilege pg_get_indexdef pg_has_role row_security_active
+  string_to_array to_jsonb
   array_agg array_length array_position bool_and bool_or current_database
   current_setting format_type has_any_column_privilege has_schema_privilege has_sequence_privilege
   has_table_privilege json_build_object pg_backend_pid pg_get_expr pg_my_temp_schema
   pg_table_is_visible set_config to_regclass unnest]]
 
 local columns <const> = set [[oid
-  adbin adnum adrelid
+  adbin adnum adrelid atthasdef
+  ev_class ev_type is_instead polcmd polrelid polroles
+  conindid indexprs indexrelid indimmediate indisprimary indisunique indisvalid indkey indnatts
+  indpred indrelid
   attisdropped attname attnotnull attnum attrelid atttypid atttypmod
   relkind relname relnamespace relpages reltuples
   confkey confrelid conkey conname conrelid contype
@@ -27,22 +32,24 @@ local columns <const> = set [[oid
   classid deptype objid refclassid refobjid refobjsubid
   enumlabel enumsortorder enumtypid
   nspname
-  typbasetype typelem typlen typname typnotnull typtype]]
+  typbasetype typelem typlen typname typnotnull typtype
+  typdefault typnamespace typtypmod]]
 
 local words <const> = set [[
   all and any array as by case cross else end false from inner is join lateral left limit not
-  null on or order recursive select then true union when where with]]
+  null on or order recursive select then true union when where with
+  coalesce desc exists greatest group limit nullif ordinality]]
 
 --- Asserts it of the SQL; `own` are the names that the SQL gives to tables of its own.
 return function(sql, own)
   own = set(own or "")
-  local rest = sql:gsub("'[^']*'", "''"):gsub('"[^"]*"', "_")
+  local rest = sql:gsub("%-%-[^\n]*", ""):gsub("'[^']*'", "''"):gsub('"[^"]*"', "_")
   rest = rest:gsub("OPERATOR%(pg_catalog%.[^)]+%)", "")
   rest = rest:gsub("pg_catalog%.([%w_]+)", function(name)
     assert(names[name], name .. " is not known to be in PostgreSQL 9.6")
     return "_"
   end)
-  rest = rest:gsub("%f[%w_]%a%.([%w_]+)", function(name)
+  rest = rest:gsub("%f[%w_]%l+%.([%w_]+)", function(name)
     assert(columns[name] or own[name], name .. " is no column of PostgreSQL 9.6")
     return "_"
   end)
