@@ -23,13 +23,7 @@ describe("bulk", function()
     server:stop()
   end)
 
-  before_each(function()
-    if not db or db:status().state ~= "idle" then db = assert(pg.connect(server.options)) end
-    assert(db:execute [[
-SET client_min_messages = warning; DROP SCHEMA IF EXISTS public CASCADE;
-DROP SCHEMA IF EXISTS other CASCADE; CREATE SCHEMA public;
-RESET ROLE; RESET search_path; RESET client_min_messages]])
-  end)
+  before_each(function() db = support.emptied(server.options, db) end)
 
   local function rows(sql, ...)
     return assert(db:query(sql, ...)).rows

@@ -29,20 +29,7 @@ describe("what a helper builds", function()
     server:stop()
   end)
 
-  before_each(function()
-    if not db or db:status().state ~= "idle" then db = assert(pg.connect(server.options)) end
-  end)
-
-  after_each(function()
-    if db:status().state ~= "idle" then return end
-    assert(db:execute [[
-RESET ROLE; RESET search_path; DISCARD TEMP;
-DO $$ DECLARE s text; BEGIN
-  FOR s IN SELECT format('DROP SCHEMA %I CASCADE', nspname) FROM pg_namespace
-    WHERE nspname !~ '^(pg_|information_schema)' LOOP EXECUTE s; END LOOP;
-END $$;
-CREATE SCHEMA public]])
-  end)
+  before_each(function() db = support.emptied(server.options, db) end)
 
   local function rows(sql, ...)
     return assert(db:query(sql, ...)).rows

@@ -131,6 +131,25 @@ function support.role(db, name, password, more)
     require("pg").literal(password), more or "LOGIN")))
 end
 
+--- A connection to a database that holds nothing: the one given, if it is idle.
+function support.emptied(options, db)
+  if db and db:status().state ~= "idle" then
+    db:close() -- its locks go, too
+    db = nil
+  end
+  db = db or assert(require("pg").connect(options))
+  assert(db:execute [[
+RESET ROLE; RESET search_path; DISCARD TEMP;
+SET client_min_messages = warning;
+DO $$ DECLARE s text; BEGIN
+  FOR s IN SELECT format('DROP SCHEMA %I CASCADE', nspname) FROM pg_namespace
+    WHERE nspname !~ '^(pg_|information_schema)' LOOP EXECUTE s; END LOOP;
+END $$;
+CREATE SCHEMA public;
+RESET client_min_messages]])
+  return db
+end
+
 --- How many sessions there are besides the one that asks.
 function support.sessions(db)
   return support.value(db, [[SELECT count(*) FROM pg_stat_activity
