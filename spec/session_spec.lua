@@ -442,3 +442,17 @@ describe("connecting in a coroutine", function()
     assert.equal(0, sessions(admin))
   end)
 end)
+
+describe("what is known of a table", function()
+  it("is forgotten when a query sets search_path", function()
+    local db <close> = assert(pg.connect(server.options))
+    assert(db:execute [[
+      CREATE SCHEMA one CREATE TABLE t (id serial PRIMARY KEY, code int);
+      CREATE SCHEMA two CREATE TABLE t (id int, code text PRIMARY KEY);
+      SET search_path TO one]])
+    assert.equal(1, assert(db:insert("t", { code = 7 })).insertedId)
+    assert(db:query "SELECT Set_Config('search_path', 'two', false)")
+    assert.equal("007", assert(db:insert("t", { id = 1, code = "007" })).insertedId)
+    assert(db:execute "DROP SCHEMA one, two CASCADE")
+  end)
+end)

@@ -150,18 +150,24 @@ void lpg_settle(lua_State *L, const lpg_op *op, int slot)
   c->unsettled = LPG_SETTLED;
 }
 
+static bool mentions(const char *sql, const char *word)
+{
+  size_t length = strlen(word);
+  for (; *sql; sql++)
+    if ((*sql | 0x20) == *word && strncasecmp(sql, word, length) == 0)
+      return true;
+  return false;
+}
+
 /* No server tells when these change; the statement may. */
 static void notice_settings(lpg_conn *c, const char *tag, const char *sql)
 {
   static const char *const all[] = {"RESET", "DISCARD", NULL};
-  static const char digits[] = "extra_float_digits", nulls[] = "array_nulls";
-  if (strcmp(tag, "SET") == 0)
-    while (*sql && strncasecmp(sql, digits, sizeof digits - 1) != 0 &&
-           strncasecmp(sql, nulls, sizeof nulls - 1) != 0)
-      sql++;
-  else if (!lpg_begins_with(tag, all))
-    return;
-  c->settings_changed |= *sql != '\0';
+  if (strcmp(tag, "SET") == 0 || strncmp(tag, "SELECT", 6) == 0)
+    c->settings_changed |=
+        mentions(sql, "extra_float_digits") || mentions(sql, "array_nulls");
+  else
+    c->settings_changed |= lpg_begins_with(tag, all);
 }
 
 /* The number in a command tag; 0 where there is none. */
@@ -192,9 +198,10 @@ void lpg_collect(lua_State *L, lpg_op *op, int slot)
   op->answering = false;
   lua_Integer count = tuples(result);
   op->affected = count >= 0 ? count : op->rows;
-  if (count >= 0) /* SELECT, INSERT, ...: nothing that the two look for */
+  const char *sql = lua_tostring(L, SQL), *tag = PQcmdStatus(result);
+  if (count >= 0 && !mentions(sql, "set_config")) /* SELECT, INSERT, ... */
     return;
-  lpg_scope_notice(op->conn, PQcmdStatus(result), lua_tostring(L, SQL));
-  notice_ddl(L, op, slot, PQcmdStatus(result));
-  notice_settings(op->conn, PQcmdStatus(result), lua_tostring(L, SQL));
+  lpg_scope_notice(op->conn, tag, sql);
+  notice_ddl(L, op, slot, count >= 0 ? "SET" : tag);
+  notice_settings(op->conn, tag, sql);
 }
