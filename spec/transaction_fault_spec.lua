@@ -6,6 +6,7 @@ local faultproxy = require "spec.fault.faultproxy"
 local mock = require "spec.fault.mock"
 local pg = require "pg"
 local scheduler = require "spec.scheduler"
+local socket = require "socket"
 local support = require "spec.support"
 local throwaway = require "pg.throwaway"
 
@@ -217,7 +218,12 @@ describe("a transaction that something interrupts", function()
       end, "", count)
       coroutine.resume(thread)
       threads[count % 50 + 1] = thread
-      if count % 25 == 1 then sound(db) end
+      if count % 25 == 1 then
+        must(other:execute "DELETE FROM t")
+        must(add(db, 99))
+        assert.equal("99", ids())
+        sound(db)
+      end
       count = count + 1
     until not raised
     assert.is_true(count > 100)
@@ -295,6 +301,40 @@ describe("a transaction that something interrupts", function()
     end))
     assert.equal("1 2", ids())
     idle()
+  end)
+
+  it("by an inner one that was collected is rolled back", function()
+    failed("transaction_failed", db:transaction(function(tx)
+      local thread = coroutine.create(function() tx:transaction(coroutine.yield) end)
+      assert(coroutine.resume(thread))
+      thread = nil -- luacheck: ignore
+      collectgarbage()
+      collectgarbage()
+      add(tx, 1)
+    end))
+    assert.equal("", ids())
+    idle()
+  end)
+
+  it("by a statement that was left after the server had done it is rolled back", function()
+    local stop
+    local function wait(fd, _, seconds)
+      if not stop then return false end
+      stop = false
+      local object = { getfd = function() return fd end, dirty = function() return false end }
+      assert(#socket.select({ object }, nil, seconds) == 1) -- the answer is there
+      error("stop", 0)
+    end
+    local conn <close> = assert(pg.connect(support.merge(server.options, { wait = wait })))
+    coroutine.wrap(function()
+      failed("transaction_failed", conn:transaction(function(tx)
+        stop = true
+        assert.is_false(pcall(add, tx, 1))
+        return "fine"
+      end))
+    end)()
+    assert.equal("", ids())
+    assert.equal("idle", conn:status().state)
   end)
 
   it("in the middle of a script of another coroutine is rolled back", function()
@@ -503,7 +543,11 @@ describe("a server that", function()
             session:send "2"
             session:send "n"
           end
-          session:send("C", string.pack("z", answer[1]))
+          if answer[1] then
+            session:send("C", string.pack("z", answer[1]))
+          else
+            session:send("E", "SERROR\0VERROR\0CXX000\0Mno\0\0")
+          end
           session:send("Z", answer[2])
         end
       end
@@ -517,6 +561,8 @@ describe("a server that", function()
       { { "BEGIN", "T" }, { "COMMIT", "T" }, { "ROLLBACK", "I" } }, "transaction_failed", "idle" },
     { "answers BEGIN and opens no transaction", { { "BEGIN", "I" } }, "transaction_failed",
       "idle" },
+    { "refuses ROLLBACK (T10)", { { "BEGIN", "T" }, { false, "T" } }, "wrong_action", "lost",
+      body = function(tx) tx:update "SELECT 1" end },
     { "is in an unknown state after COMMIT (T11)", { { "BEGIN", "T" }, { "COMMIT", "?" } },
       "commit_unknown", "lost" },
     { "goes away at COMMIT (T4)", { { "BEGIN", "T" } }, "commit_unknown", "lost" },
@@ -526,7 +572,7 @@ describe("a server that", function()
       local mocked <close> = scripted(case[2])
       mock.call(function()
         local conn <close> = assert(pg.connect(mocked.options))
-        failed(case[3], conn:transaction(function() end))
+        failed(case[3], conn:transaction(case.body or function() end))
         assert.equal(case[4], conn:status().state)
       end)
     end)

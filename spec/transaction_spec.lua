@@ -14,7 +14,8 @@ local value <const>, contains <const> = support.value, support.contains
 local server, other, db, conn_of_wait
 
 setup(function()
-  server = assert(throwaway.start { tcp = true, settings = { deadlock_timeout = "50ms" } })
+  server = assert(throwaway.start { tcp = true,
+    settings = { deadlock_timeout = "50ms", log_statement = "all" } })
   other = assert(pg.connect(server.options))
 end)
 
@@ -317,6 +318,20 @@ describe("a transaction inside of another one", function()
     end
     assert(db:transaction(function(tx) nest(tx, 1) end))
     assert.equal("1 2 3 4", ids())
+  end)
+
+  it("leaves no savepoint behind", function()
+    local log = support.logged(server, function()
+      must(db:transaction(function(tx)
+        tx:transaction(function(inner) inner:query "SELEC" end)
+        tx:transaction(function(inner) inner:query "SELECT 1" end)
+      end))
+    end)
+    local begun, ended = {}, {}
+    for name in log:gmatch " SAVEPOINT (pg_%x+)\n" do begun[name] = true end
+    for name in log:gmatch "RELEASE SAVEPOINT (pg_%x+)" do ended[name] = true end
+    assert.is_not_nil(next(begun))
+    same(begun, ended)
   end)
 
   it("is refused once the outer one has failed", function()
