@@ -106,6 +106,39 @@ describe("a batch", function()
       end
     end
     assert.equal("why", filled(function() return nil, "why" end))
+    same({}, filled(function() return nil, false end))
+  end)
+
+  it("tells what has no place in a list, and what is missing from it", function()
+    for _, case in ipairs { { [0] = {}, {} }, { [1.5] = {} }, { [-1] = {}, n = 1, {} } } do
+      support.raises("a list begins at 1", function() batch.source(case, 1) end)
+      support.raises("a list begins at 1", function() batch.source({ a = case }, 1) end)
+    end
+    for _, case in ipairs { { {}, {}, [4] = {} }, { {}, {}, [1 << 40] = {} },
+      setmetatable({ {}, {} }, { __len = function() return 3 end }) } do
+      same({ row = 3, reason = "it is nil" }, filled(case))
+    end
+    same({ 3, "a" }, { filled({ a = { 1, 2, [4] = 4 } }).row,
+      filled({ a = { 1, 2, [4] = 4 } }).column })
+  end)
+
+  it("reads rows and lists past their metatables", function()
+    local all = { __index = function() return 5 end, __pairs = function() error "pairs" end }
+    same({ "a=1 b=2 @1; a=3 @2" },
+      filled { setmetatable({ a = 1, b = 2 }, all), setmetatable({ a = 3 }, all) })
+    same({ row = 1, reason = "it is nil" }, filled(setmetatable({},
+      { __index = function() return { a = 1 } end, __len = function() return 2 end })))
+  end)
+
+  it("keeps the order of rows, where that is asked for, by a group for each run", function()
+    local list <const> = { { a = 1 }, { a = 2 }, { b = 3 }, { a = 4 }, { a = pg.default },
+      { a = 5 }, { a = 6 }, { a = 7, b = 7 }, { a = 8, b = 8 }, { a = 9 } }
+    for _, input in ipairs { list, iterate(list) } do
+      same({ "a=1,2 @1,2; b=3 @3; a=4 @4; a @5; a=5,6 @6,7; a=7,8 b=7,8 @8,9; a=9 @10" },
+        filled(input, { ordered = true }))
+    end
+    same({ "a=1,2 @1,2; b=3 @3", "a=4 @4; a @5; a=5 @6", "a=6 @7; a=7,8 b=7,8 @8,9", "a=9 @10" },
+      filled(list, { ordered = true, rows = 3 }))
   end)
 
   it("ignores what an iterator answers besides a row", function()

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- bulk_insert and bulk_update on a real server: all rows or none, in the order given, and what is
 -- refused is named.
+local core = require "pg.core"
 local pg = require "pg"
 local support = require "spec.support"
 local throwaway = require "pg.throwaway"
@@ -397,6 +398,52 @@ CREATE TABLE g (id int GENERATED ALWAYS AS IDENTITY, a int,
       same(0, value "SELECT count(*) FROM p")
     end)
 
+    it("ends with an iterator that answers nil and false, as with nil", function()
+      assert(db:execute "CREATE TABLE p (i int)")
+      for _, batch in ipairs { 1, 3, 10 } do
+        local i = 0
+        same({ rowCount = 3 }, db:bulk_insert("p", function()
+          i = i + 1
+          if i <= 3 then return { i = i } end
+          return nil, false
+        end, { batch = batch }))
+      end
+      same(9, value "SELECT count(*) FROM p")
+    end)
+
+    it("tells the failure of an iterator's own statement, and no row of it", function()
+      assert(db:execute "CREATE TABLE p (i int)")
+      for _, text in ipairs { "SELECT 1 / 0", "SELECT none", "INSERT INTO p VALUES ('x')" } do
+        for at = 2, 4 do
+          local i, own = 0, nil
+          local answer, err = db:bulk_insert("p", function()
+            i = i + 1
+            if i == at then own = select(2, db:execute(text)) end
+            return i < 4 and { i = i } or nil
+          end, { batch = 1 })
+          if at == 2 then -- the first batch is read before the transaction begins
+            same({ rowCount = 3 }, answer)
+            assert(db:execute "DELETE FROM p")
+          else
+            assert.equal(own, err)
+            assert.is_nil(err.row)
+          end
+        end
+      end
+      same(0, value "SELECT count(*) FROM p")
+    end)
+
+    it("stores nothing when what it returns is too large", function()
+      assert(db:execute "CREATE TABLE p (i int)")
+      for _, batch in ipairs { 400, 1000 } do
+        local ids = {}
+        for i = 1, 1000 do ids[i] = i end
+        failed("result_too_large", db:bulk_insert("p", { i = ids },
+          { returning = "*", max_result = 2000, batch = batch }))
+        same({ 0, "idle" }, { value "SELECT count(*) FROM p", db:status().state })
+      end
+    end)
+
     it("lets an iterator use the connection, and a coroutine yield in it", function()
       assert(db:execute "CREATE TABLE p (i int)")
       local thread = coroutine.wrap(function()
@@ -480,6 +527,34 @@ CREATE TABLE bad (id int, n numeric(4,2), v varchar(3), c char(2) DEFAULT 'x', t
         same(0, value "SELECT count(*) FROM bad")
       end)
 
+      it("is told by the words that are of its row and its column", function()
+        assert(db:execute(bad))
+        assert(db:execute "ALTER TABLE bad ADD CONSTRAINT tiny CHECK (s < 5) NOT VALID")
+        local list = {}
+        for i = 1, 25 do list[i] = good(i) end
+        list[9].n, list[3].s = "odd n", "odd s" -- the server reads column after column
+        local err = failed("invalid_value", db:bulk_insert("bad", list))
+        same({ 3, "s" }, { err.row, err.column })
+        support.contains(err.message, "smallint", "odd s")
+        list[3].id = "odd id"
+        err = failed("invalid_value", db:bulk_insert("bad", list))
+        same({ 3, "id" }, { err.row, err.column })
+        support.contains(err.message, "odd id")
+        for i = 1, 25 do list[i] = good(i) end
+        list[3].t, list[9].id, list[5].t = null, null, null
+        err = failed("constraint_violation", db:bulk_insert("bad", list))
+        same({ 3, "t" }, { err.row, err.column })
+        support.contains(err.detail, "(3, ")
+        for i = 1, 25 do list[i] = good(i) end
+        list[3].s, list[3].k, list[9].k = 5, 10, 10
+        err = failed("constraint_violation", db:bulk_insert("bad", list))
+        same({ 3, "small" }, { err.row, err.constraint })
+        same(0, value "SELECT count(*) FROM bad")
+        assert(db:execute "CREATE TABLE two (z varchar(3), a varchar(5))")
+        err = failed("invalid_value", db:bulk_insert("two", { { z = "abcdef", a = "abcdef" } }))
+        support.contains(err.message, ("varying(%d)"):format(({ z = 3, a = 5 })[err.column]))
+      end)
+
       it("that a trigger refuses is found, too", function()
         assert(db:execute [[
 CREATE TABLE tr (i int);
@@ -509,6 +584,11 @@ CREATE TRIGGER odd BEFORE INSERT ON tr FOR EACH ROW EXECUTE PROCEDURE odd()]])
           db:bulk_insert("u", { n = 3, { i = 1 }, nil, { i = 1 } })).row)
         local err = failed("invalid_parameter", db:bulk_insert("u", { i = { 1, nil, 3 } }))
         same({ 2, "i" }, { err.row, err.column })
+        local sparse = { { i = 1 }, { i = 2 } }
+        sparse[4] = { i = 4 }
+        assert.equal(3, failed("invalid_parameter", db:bulk_insert("u", sparse)).row)
+        err = failed("invalid_parameter", db:bulk_insert("u", { i = { 1, 2, [4] = 4 } }))
+        same({ 3, "i" }, { err.row, err.column })
         same(0, value "SELECT count(*) FROM u")
       end)
 
@@ -594,6 +674,26 @@ CREATE TABLE users (id int PRIMARY KEY, email text CONSTRAINT mail UNIQUE, name 
       failed("invalid_parameter", db:bulk_insert("nokey", { i = { 1 } }, { conflict = true }))
     end)
 
+    it("S104: takes rows of one key in their order, whatever columns each has", function()
+      assert(db:execute "CREATE TABLE o (k int PRIMARY KEY, a text, b text)")
+      local list <const> = { { k = 1, a = "1" }, { k = 2, a = "2", b = "2" }, { k = 2, a = "3" },
+        { k = 1, b = "4" }, { k = 3, a = pg.default, b = "5" }, { k = 3, a = "6" } }
+      local stored <const> = { { k = 1, a = "1", b = "4" }, { k = 2, a = "3", b = "2" },
+        { k = 3, a = "6", b = "5" } }
+      for _, batch in ipairs { 100, 1, 3 } do
+        for _, input in ipairs { list, iterate(list) } do
+          same({ rowCount = 6, rows = { { a = "1" }, { a = "2" }, { a = "3" }, { a = "1" }, {},
+            { a = "6" } } }, db:bulk_insert("o", input,
+            { conflict = "k", returning = "a", batch = batch }))
+          same(stored, rows "SELECT * FROM o ORDER BY k")
+          assert(db:execute "DELETE FROM o")
+        end
+      end
+      same({ rowCount = 3 }, db:bulk_insert("o", list, { conflict = "k", update = false }))
+      same({ { k = 1, a = "1" }, { k = 2, a = "2", b = "2" }, { k = 3, b = "5" } },
+        rows "SELECT * FROM o ORDER BY k")
+    end)
+
     it("asks the catalogue anew when another session has changed the table", function()
       assert(db:execute "CREATE TABLE s (a int)")
       assert(db:bulk_insert("s", { a = { 1 } }))
@@ -601,6 +701,24 @@ CREATE TABLE users (id int PRIMARY KEY, email text CONSTRAINT mail UNIQUE, name 
       assert(other:execute "ALTER TABLE s ADD b int[], ALTER a TYPE int[] USING ARRAY[a]")
       same({ rowCount = 2 }, db:bulk_insert("s", { { a = "{1}" }, { a = "{1,2}" } }))
       same({ rowCount = 1 }, db:bulk_insert("s", { { a = { 1 }, b = { 1, 2 } } }))
+      assert(other:execute "ALTER TABLE s ADD c jsonb[], ADD d box[]")
+      same({ rowCount = 2 }, db:bulk_insert("s", { { a = { 1 }, b = { 3 } },
+        { c = { { x = { 1 } } }, d = { "(1,1),(0,0)", "(2,2),(0,0)" }, b = { 4 } } }))
+      same({ { c = [[{"{\"x\": [1]}"}]], d = "{(1,1),(0,0);(2,2),(0,0)}" } },
+        rows "SELECT c::text, d::text FROM s WHERE b = '{4}'")
+      assert(other:execute "CREATE TYPE m1 AS ENUM ('a'); ALTER TABLE s ADD e m1")
+      same({ rowCount = 1 }, db:bulk_insert("s", { { e = "a" } }))
+      assert(other:execute "ALTER TYPE m1 RENAME TO m2")
+      same({ rowCount = 1 }, db:bulk_insert("s", { { e = "a" } }))
+      assert(db:execute "CREATE TABLE o (k int PRIMARY KEY, a int, b int)")
+      assert(db:bulk_insert("o", { { k = 1, a = 1 } }))
+      assert(other:execute "ALTER TABLE o ALTER a TYPE int[] USING ARRAY[a]")
+      same({ rowCount = 3 }, db:bulk_insert("o", { { k = 1, a = "{1}" }, { k = 2, b = 1 },
+        { k = 3, a = "{2}" } }, { conflict = "k" }))
+      assert(other:execute "CREATE SCHEMA apart; ALTER TYPE m2 SET SCHEMA apart")
+      same({ rowCount = 1 }, db:bulk_insert("s", { { e = "a" } }))
+      assert(other:execute "ALTER SCHEMA apart RENAME TO afar")
+      same({ rowCount = 1 }, db:bulk_insert("s", { { e = "a" } }))
       assert(other:execute "DROP TABLE s; CREATE TABLE s (a bool, z int)")
       same({ rowCount = 3 }, db:bulk_insert("s", { a = { true, false, true } }, { batch = 1 }))
       assert(other:execute "DROP TABLE s")
@@ -640,6 +758,21 @@ CREATE TRIGGER nap BEFORE INSERT ON slow FOR EACH ROW EXECUTE PROCEDURE nap()]])
       same({ 10, "idle" }, { value "SELECT count(*) FROM slow", db:status().state })
     end)
 
+    it("keeps the deadline while it takes rows from an iterator", function()
+      assert(db:execute "CREATE TABLE p (i int)")
+      for _, case in ipairs { { 1, 1000 }, { 3, 1000 }, { 4, 2 } } do
+        local slow, batch = table.unpack(case)
+        local calls, start = 0, core.now()
+        failed("query_timeout", db:bulk_insert("p", function()
+          calls = calls + 1
+          repeat until calls ~= slow or core.now() > start + 0.2
+          return calls <= 1000 and { i = calls } or nil
+        end, { deadline = 0.1, batch = batch }))
+        assert.equal(slow, calls)
+        same({ 0, "idle" }, { value "SELECT count(*) FROM p", db:status().state })
+      end
+    end)
+
     it("gives back what a connection was lost in", function()
       assert(db:execute "CREATE TABLE p (i int)")
       local admin <close> = assert(pg.connect(server.options))
@@ -666,6 +799,9 @@ CREATE TRIGGER nap BEFORE INSERT ON slow FOR EACH ROW EXECUTE PROCEDURE nap()]])
       raises("'a' has 1 values, 'b' has 2", function()
         db:bulk_insert("t", { b = { 1, 2 }, a = { 1 } })
       end)
+      raises("a list begins at 1", function() db:bulk_insert("t", { [0] = {}, {} }) end)
+      raises("a list begins at 1", function() db:bulk_insert("t", { {}, [1.5] = {} }) end)
+      raises("a list begins at 1", function() db:bulk_insert("t", { a = { 1, [0] = 1 } }) end)
       raises("unknown option 'bacth' (did you mean 'batch'?)", function()
         db:bulk_insert("t", {}, { bacth = 1 })
       end)
@@ -800,6 +936,123 @@ INSERT INTO k VALUES ('x', 1, 'p'), ('y', 1, 'p'), (E'\'', 2, 'p')]])
       same({ rowCount = 1, missing = 0 }, db:bulk_update("k", { { place = "s", select = 3 } },
         { key = "place" }))
       same({ "t", "t", "s" }, value "SELECT array_agg(place ORDER BY place DESC) FROM k")
+    end)
+
+    it("returns rows in the order of the input, over batches and groups", function()
+      assert(db:execute "CREATE TABLE u (id int PRIMARY KEY, k int, n int, m int)")
+      assert(db:execute [[
+INSERT INTO u SELECT i, i / 2, 0, 0 FROM generate_series(1, 60) AS i; ANALYZE u]])
+      local list, by_k, expected, twice = {}, {}, {}, {}
+      for i = 1, 61 do
+        local id = 62 - i
+        list[i] = { id = id, n = i, m = i % 3 == 0 and pg.default or nil }
+        if id <= 60 then expected[#expected + 1] = { id = id, n = i } end
+      end
+      for i = 1, 29 do
+        by_k[i] = { k = 30 - i, m = i }
+        twice[2 * i - 1], twice[2 * i] = { k = 30 - i, m = i }, { k = 30 - i, m = i }
+      end
+      for _, plan in ipairs { "hash", "merge", "nestloop" } do
+        for _, other in ipairs { "hash", "merge", "nestloop" } do
+          assert(db:execute(("SET enable_%s%s = %s"):format(other,
+            other == "nestloop" and "" or "join", other == plan and "on" or "off")))
+        end
+        for _, batch in ipairs { 100, 20 } do
+          same({ rowCount = 60, missing = 1, rows = expected },
+            db:bulk_update("u", list, { returning = { "id", "n" }, batch = batch }))
+          same({ rowCount = 58, missing = 0, rows = twice },
+            db:bulk_update("u", by_k, { returning = { "k", "m" }, key = "k", batch = batch }))
+        end
+      end
+    end)
+
+    it("changes the row whose key was given, whatever a metatable says", function()
+      assert(db:execute [[
+CREATE TABLE k (a int, b int, x text, PRIMARY KEY (a, b));
+INSERT INTO k VALUES (1, 1, ''), (1, 2, ''), (1, 3, '')]])
+      for _, index in ipairs { { b = 2 }, function(_, name) error("asked for " .. name) end } do
+        local err = failed("invalid_parameter",
+          db:bulk_update("k", { setmetatable({ a = 1, x = "no" }, { __index = index }) }))
+        same({ 1, "b" }, { err.row, err.column })
+      end
+      local wrong = setmetatable({ a = 1, b = 2, x = "yes" }, { __index = { x = "no" },
+        __pairs = function() return next, { a = 1, x = "no" } end })
+      same({ rowCount = 1, missing = 0 }, db:bulk_update("k", { wrong }))
+      same({ { b = 2, x = "yes" } }, rows "SELECT b, x FROM k WHERE x <> ''")
+    end)
+
+    it("refuses rows that lack a column of the key that another session has made", function()
+      assert(db:execute "CREATE TABLE k (a int PRIMARY KEY, x text); INSERT INTO k VALUES (9, '')")
+      assert(db:bulk_update("k", { { a = 9, x = "1" } }))
+      local other <close> = assert(pg.connect(server.options))
+      assert(other:execute [[
+ALTER TABLE k DROP CONSTRAINT k_pkey, ADD b int NOT NULL DEFAULT 0, ALTER x TYPE int USING 0;
+ALTER TABLE k ADD PRIMARY KEY (a, b); INSERT INTO k VALUES (1, 0, 1), (1, 0, 2), (1, 0, 3)]])
+      local err = failed("invalid_parameter",
+        db:bulk_update("k", { { a = 1, x = "7" }, { a = 2, x = "8" } }))
+      same({ 1, "b" }, { err.row, err.column })
+      same(0, value "SELECT sum(x) FROM k")
+      same({ rowCount = 1, missing = 0 }, db:bulk_update("k", { { a = 1, b = 2, x = "7" } }))
+    end)
+
+    it("S14: compares keys as PostgreSQL does, whatever stands before it", function()
+      assert(db:execute [[
+CREATE SCHEMA evil;
+CREATE FUNCTION evil.yes(int, int) RETURNS bool LANGUAGE sql AS 'SELECT true';
+CREATE OPERATOR evil.= (LEFTARG = int, RIGHTARG = int, PROCEDURE = evil.yes);
+CREATE FUNCTION evil.yes(text, text) RETURNS bool LANGUAGE sql AS 'SELECT true';
+CREATE OPERATOR evil.= (LEFTARG = text, RIGHTARG = text, PROCEDURE = evil.yes);
+CREATE DOMAIN short AS varchar(5);
+CREATE TABLE k (id int PRIMARY KEY, t text, s short, l int[], n int);
+INSERT INTO k SELECT i, i, i, ARRAY[i], 0 FROM generate_series(1, 3) AS i;
+SET search_path = evil, pg_catalog, public]])
+      for i, row in ipairs { { id = 2, n = 1 }, { t = "2", n = 2 }, { s = "2", n = 3 },
+        { l = { 2 }, n = 4 } } do
+        same({ rowCount = 1, missing = 0, rows = { { id = 2, n = i } } }, db:bulk_update("k",
+          { row }, { key = ({ "id", "t", "s", "l" })[i], returning = { "id", "n" } }))
+      end
+      assert(db:execute "RESET search_path")
+      same(4, value "SELECT sum(n) FROM k")
+    end)
+
+    it("compares keys of other types with their own operator", function()
+      assert(db:execute [[
+CREATE EXTENSION IF NOT EXISTS citext; CREATE TYPE mood AS ENUM ('sad', 'happy');
+CREATE TABLE k (c citext PRIMARY KEY, m mood, n int); INSERT INTO k VALUES ('Ab', 'sad', 0)]])
+      same({ rowCount = 1, missing = 0 }, db:bulk_update("k", { { c = "aB", n = 1 } }))
+      same({ rowCount = 1, missing = 0 }, db:bulk_update("k", { { m = "sad", n = 2 } },
+        { key = "m" }))
+      same(2, value "SELECT n FROM k")
+    end)
+
+    it("tells apart keys of text that look like the same number, and those of bytes", function()
+      assert(db:execute [[
+CREATE TABLE k (id text PRIMARY KEY, n int);
+INSERT INTO k VALUES ('00501', 0), ('501', 0), (' 7', 0), ('7', 0), ('+1', 0), ('1', 0);
+CREATE TABLE b (k bytea, l bytea, n int, PRIMARY KEY (k, l));
+INSERT INTO b VALUES ('a\000b', 'c', 0), ('a', 'b\000c', 0), ('ab', 'c', 0), ('a', 'bc', 0);
+CREATE TABLE f (id float8 PRIMARY KEY, n int); INSERT INTO f VALUES (0.1, 0), (0.1 + 1e-16, 0)]])
+      same({ rowCount = 6, missing = 0 }, db:bulk_update("k", { id = { "00501", "501", " 7", "7",
+        "+1", "1" }, n = { 1, 2, 3, 4, 5, 6 } }))
+      same({ 1, 2, 3, 4, 5, 6 }, value "SELECT array_agg(n ORDER BY n) FROM k WHERE n > 0")
+      same({ rowCount = 4, missing = 0 }, db:bulk_update("b", { k = { "a\0b", "a", "ab", "a" },
+        l = { "c", "b\0c", "c", "bc" }, n = { 1, 1, 1, 1 } }))
+      same({ rowCount = 2, missing = 0 }, db:bulk_update("f", { id = { 0.1, 0.1 + 1e-16 },
+        n = { 1, 1 } }))
+      for _, ids in ipairs { { "a", "a" }, { 5, "5" }, { "5", 5 } } do
+        local err = failed("invalid_parameter", db:bulk_update("k", { id = ids, n = { 1, 1 } }))
+        same({ 2, "id" }, { err.row, err.column })
+      end
+    end)
+
+    it("counts as missing what a trigger skipped", function()
+      assert(db:execute(orders))
+      assert(db:execute [[
+CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN IF new.n = 0 THEN RETURN NULL; END IF; RETURN new; END $$;
+CREATE TRIGGER skip BEFORE UPDATE ON orders FOR EACH ROW EXECUTE PROCEDURE skip()]])
+      same({ rowCount = 1, missing = 2, rows = { { id = 3 } } }, db:bulk_update("orders",
+        { id = { 1, 3, 99 }, n = { 0, 5, 5 } }, { returning = "id" }))
     end)
 
     it("returns what was asked for", function()

@@ -226,6 +226,29 @@ describe("a where clause", function()
   end)
 end)
 
+describe("a table of columns", function()
+  local hiding = { __pairs = function() return next, { c = 1 } end, __len = function() return 2 end,
+    __index = function() return 1 end }
+
+  it("is read as it is, without its metatable", function()
+    assert.same({ "a", "b" }, sql.names(setmetatable({ b = 1, a = 2 }, hiding), 1))
+    assert.equal('"a", "b""", lower(c)', sql.quoted_list { "a", 'b"', pg.raw "lower(c)" })
+    assert.equal("", sql.quoted_list {})
+  end)
+
+  it("is refused where all of it is behind a metatable", function()
+    for _, name in ipairs { "__pairs", "__len" } do
+      raises("x is empty but for its metatable, and tables are read without", function()
+        sql.need_table(setmetatable({}, { [name] = hiding[name] }), "x", 1)
+      end)
+    end
+    for _, plain in ipairs { {}, setmetatable({}, { __index = {} }), pg.array {},
+      setmetatable({ a = 1 }, hiding), setmetatable({}, { __metatable = "locked" }) } do
+      sql.need_table(plain, "x", 1)
+    end
+  end)
+end)
+
 describe("a list of names", function()
   it("is one name or several, each once", function()
     assert.same({ "a" }, sql.list("a", "x", 1))

@@ -55,14 +55,30 @@ batch.fault = fault
 ---@return boolean
 function batch.is_fault(problem) return getmetatable(problem) == fault_meta end
 
-local function from_list(rows)
-  local source = { list = rows, at = 0, total = math.type(rows.n) == "integer" and rows.n or #rows }
+--- How many a list has: `n`, or up to its last one. Raises for what has no place in it.
+local function length(list, level)
+  local last = #list -- of what only seems to be a list: none is found in it
+  for key in next, list do
+    if type(key) == "number" then
+      if math.type(key) ~= "integer" or key < 1 then
+        error("a list begins at 1: there is something under the key " .. key, level + 1)
+      end
+      last = math.max(last, key)
+    end
+  end
+  local n = rawget(list, "n")
+  return math.type(n) == "integer" and n >= 0 and n or last
+end
+
+local function from_list(rows, level)
+  local source = { list = rows, at = 0, total = length(rows, level + 1) }
   function source.next()
     local at = source.at + 1
     source.at = at
     if at > source.total then return nil end
-    if rows[at] == nil then return nil, fault(at, nil, "it is nil") end
-    return rows[at]
+    local row = rawget(rows, at)
+    if row == nil then return nil, fault(at, nil, "it is nil") end
+    return row
   end
   return source
 end
@@ -76,12 +92,12 @@ local function lengths(columns, level)
     if type(list) ~= "table" then
       error(("a table of columns holds lists: '%s' is a %s"):format(name, type(list)), level + 1)
     end
-    local length = math.type(list.n) == "integer" and list.n or #list
-    if total and length ~= total then
+    local count = length(list, level + 1)
+    if total and count ~= total then
       error(("the columns differ in length: '%s' has %d values, '%s' has %d"):format(first, total,
-        name, length), level + 1)
+        name, count), level + 1)
     end
-    lists[name], total, first = list, length, first or name
+    lists[name], total, first = list, count, first or name
   end
   return lists, total or 0
 end
@@ -93,9 +109,9 @@ local function from_columns(columns, level)
     at = at + 1
     if at > total then return nil end
     for name, list in next, lists do
-      local value = list[at]
+      local value = rawget(list, at)
       if value == nil then
-        if not list.n then
+        if not rawget(list, "n") then
           return nil, fault(at, name, "nil: use pg.null, or give the length as n")
         end
         value = NULL
@@ -133,7 +149,7 @@ function batch.source(input, level)
         :format(tostring(key)), level + 1)
     end
   end
-  if not by_name then return from_list(input) end
+  if not by_name then return (from_list(input, level + 1)) end
   return (from_columns(input, level + 1)) -- no tail call: levels count frames
 end
 
@@ -158,13 +174,28 @@ local function names_of(row, place)
   return names, defaults
 end
 
+--- The relation may be older than a column that it lacks: it is asked for once more.
+local function look_again(self, names)
+  for _, name in ipairs(names) do
+    if self.renew and not self.relation.columns[name] then
+      local relation = self.renew()
+      self.renew = nil
+      if relation then self:adapt(relation) end
+    end
+  end
+end
+
 ---@param self pg.Batch
 ---@return pg.Group|nil, pg.unnest.Fault?
 local function group_for(self, row, place)
   local names, defaults = names_of(row, place)
   if not names then return nil, defaults end
+  look_again(self, names)
   local signature = table.concat(names, "\0") .. "\0\0" .. table.concat(defaults, "\0")
   local group = self.known[signature]
+  if group and self.ordered and group.n > 0 and group ~= self.groups[#self.groups] then
+    group = nil
+  end
   if not group then
     group = { names = names, defaults = defaults, lists = {}, by_name = {}, places = {}, n = 0,
       width = #names, columns = unnest.columns(self.relation, names) }
@@ -222,6 +253,7 @@ end
 local function put_anywhere(self, row, place)
   local group, problem = group_for(self, row, place)
   if not group then return nil, problem end
+  if self.ordered then self.usual = NONE end
   if #group.defaults == 0 then
     self.usual = group
     return put(self, group, row, place)
@@ -238,7 +270,7 @@ local function add(self, row, place)
       :format(type(row)))
   end
   local groups, bytes, problem = self.groups, false, nil
-  for i = math.max(1, #groups - NEAR), #groups do
+  for i = math.max(1, #groups - (self.ordered and 0 or NEAR)), #groups do
     if #groups[i].defaults == 0 then bytes, problem = put(self, groups[i], row, place) end
     if bytes ~= false then break end
   end
@@ -299,7 +331,7 @@ function Batch:fill()
     count, bytes = count + taken, bytes + more
     row, problem = next_row()
   end
-  if row == nil and problem ~= nil then return nil, problem end
+  if row == nil and problem then return nil, problem end
   self.ahead, self.count, self.ended = row, count, row == nil
   for _, group in ipairs(self.groups) do
     for _, list in ipairs(group.lists) do list.n = group.n end
@@ -311,8 +343,10 @@ end
 ---@param relation pg.catalog.Relation
 function Batch:adapt(relation)
   self.relation = relation
-  for _, group in pairs(self.known) do
-    group.columns, group.statement = unnest.columns(relation, group.names), nil
+  for _, groups in ipairs { self.known, self.groups } do
+    for _, group in pairs(groups) do
+      group.columns, group.statement = unnest.columns(relation, group.names), nil
+    end
   end
 end
 
@@ -320,6 +354,8 @@ end
 ---@field rows integer in a batch, at most
 ---@field bytes integer about, at most
 ---@field check? fun(row: table, place: integer): pg.unnest.Fault? looks at each row
+---@field ordered? boolean groups are runs of rows: what is sent group by group is in order
+---@field renew? fun(): pg.catalog.Relation? the relation, where it has changed
 
 ---@param source pg.Source
 ---@param relation pg.catalog.Relation
@@ -327,8 +363,9 @@ end
 ---@return pg.Batch
 function batch.new(source, relation, given)
   return setmetatable({ source = source, total = source.total, relation = relation,
-    rows = given.rows, bytes = given.bytes, check = given.check, known = {}, groups = {},
-    count = 0, done = 0, ended = false, one = {} }, Batch)
+    rows = given.rows, bytes = given.bytes, check = given.check, ordered = given.ordered,
+    renew = given.renew, known = {}, groups = {}, count = 0, done = 0, ended = false, one = {} },
+    Batch)
 end
 
 return batch

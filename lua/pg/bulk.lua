@@ -6,6 +6,7 @@ local core = require "pg.core"
 local batch = require "pg.batch"
 local catalog = require "pg.catalog"
 local conflict = require "pg.conflict"
+local insert = require "pg.insert"
 local options = require "pg.options"
 local sql = require "pg.sql"
 local unnest = require "pg.unnest"
@@ -26,12 +27,6 @@ local OVERRIDING = { system = " OVERRIDING SYSTEM VALUE", user = " OVERRIDING US
 
 -- --- statements -------------------------------------------------------------
 
-local function quote_all(names)
-  local list = {}
-  for i, name in ipairs(names) do list[i] = sql.quote(name) end
-  return table.concat(list, ", ")
-end
-
 --- INSERT for the rows of a group: its text, and the values after the lists.
 ---@param job pg.Job
 ---@param group pg.Group
@@ -44,32 +39,49 @@ local function insert_text(job, group)
   if #group.names > 0 then
     local from, items = unnest.source(group.columns, 1)
     text = ("INSERT INTO %s (%s)%s SELECT %s FROM %s%s"):format(job.quoted,
-      quote_all(group.names), job.overriding or "", table.concat(items, ", "), from,
+      sql.quoted_list(group.names), job.overriding or "", table.concat(items, ", "), from,
       job.returning and " ORDER BY u.place" or "")
   end
   if job.plan then
-    text = text .. conflict.clause(job.plan, job.conflicting, group.names, job.relation, values, 1)
+    text = text .. conflict.clause(job.plan, job.conflicting, group.names, job.relation, values)
   end
   return job.returning and text .. " RETURNING " .. job.returning or text, values
 end
 
---- UPDATE for the rows of a group.
+--- A key's column and its value, compared by PostgreSQL's own operator where the type is its own,
+--- whatever the search_path; the operator of another type is where that was installed.
+local function match_text(column, item)
+  local own = column.type:find('"pg_catalog".', 1, true) == 1
+  local equals = own and "OPERATOR(pg_catalog.=)" or "="
+  return ("t.%s %s %s"):format(sql.quote(column.name), equals, item)
+end
+
+--- UPDATE for the rows of a group; nil and the fault where they lack a key's column, as
+--- when another session has changed the key.
 ---@param job pg.Job
 ---@param group pg.Group
----@return string text, table values
+---@return string|nil text, table|pg.unnest.Fault values
 local function update_text(job, group)
   local from, items = unnest.source(group.columns, 1)
   local terms, matches, returning, values = {}, {}, { job.returning }, sql.values()
   values.n = #group.names
   for i, name in ipairs(group.names) do
     if job.always[name] then
-      matches[#matches + 1] = ("t.%s = %s"):format(sql.quote(name), items[i])
+      matches[name] = match_text(group.columns[i], items[i])
+      matches[#matches + 1] = matches[name]
     else
       terms[#terms + 1] = ("%s = %s"):format(sql.quote(name), items[i])
     end
   end
+  for _, name in ipairs(job.key) do
+    if not matches[name] then
+      return nil, batch.fault(group.places[1], name, "the key must have a value")
+    end
+  end
   for _, name in ipairs(group.defaults) do terms[#terms + 1] = sql.quote(name) .. " = DEFAULT" end
-  if #terms == 0 then terms[1] = matches[1]:sub(3) end -- only to see what the key does
+  if #terms == 0 then -- only to see what the key does
+    terms[1] = ("%s = t.%s"):format(sql.quote(job.key[1]), sql.quote(job.key[1]))
+  end
   if #matches == 0 then matches[1] = "false" end -- no such table: the server will say so
   if job.place then returning[#returning + 1] = "u.place AS " .. sql.quote(job.place) end
   return ("UPDATE %s AS t SET %s FROM %s WHERE %s%s"):format(job.quoted,
@@ -152,7 +164,19 @@ local function run(job, source)
   if not relation then return nil, err end
   local ok, problem = job:adapt(relation)
   if not ok then return nil, problem end
-  job.limits.check = job.check
+  if job.ends and not source.total then
+    local next_row = source.next
+    function source.next()
+      local row, reason = next_row()
+      if row ~= nil and core.now() >= job.ends then return writer.late(job.db) end
+      return row, reason
+    end
+  end
+  job.limits.check, job.limits.ordered = job.check, job.plan ~= nil
+  function job.limits.renew()
+    local renewed = catalog.renewed(job.db, job.quoted, job.relation, { sqlstate = "42703" })
+    return renewed and job:adapt(renewed) and renewed
+  end
   job.batch = batch.new(source, relation, job.limits)
   return writer.run(job)
 end
@@ -166,7 +190,9 @@ end
 --- `rows` are in the order of the input: the statement sorts what it inserts by it,
 --- and PostgreSQL returns rows as it inserts them. Where a trigger, a rule or
 --- ON CONFLICT DO NOTHING stores fewer, `rowCount` is less and `rows` has what the
---- server returned. A value that is refused is told in err.row (its place in the
+--- server returned. With a conflict the rows are sent in their order, a statement for
+--- each run of rows with the same columns: of two with the same key, the later one
+--- updates. A value that is refused is told in err.row (its place in the
 --- input, from 1) and err.column: to find it, the batch is run again and rolled
 --- back, which leaves no trace but in sequences.
 ---@param db pg.Connection
@@ -193,12 +219,20 @@ end
 ---@class pg.BulkUpdateOptions: pg.BulkOptions
 ---@field key? string|string[] the columns that say which row is meant; default: the primary key
 
---- A key's value as text, the same for what an integer column takes as the same.
-local function key_text(value)
-  local whole = math.type(value) and math.tointeger(value)
-    or type(value) == "string" and #value < 20 and value:find "^%s*[+-]?%d+%s*$"
-      and math.tointeger(tonumber(value))
-  return tostring(whole or value)
+-- Types whose whole numbers are the same however they are written.
+local NUMBERS <const> = { int2 = true, int4 = true, int8 = true, oid = true, numeric = true }
+
+--- A key's value as text, the same for what its column takes as the same for sure.
+local function key_text(value, column)
+  local text, whole = tostring(value), nil
+  if column and NUMBERS[column.native] then
+    whole = math.type(value) and math.tointeger(value)
+      or type(value) == "string" and #value < 20 and value:find "^%s*[+-]?%d+%s*$"
+        and math.tointeger(tonumber(value))
+  end
+  if math.type(value) == "float" then text = ("%a"):format(value) end -- all of its digits
+  text = whole and tostring(whole) or text
+  return #text .. ":" .. text
 end
 
 local function only_keys(job, row)
@@ -215,17 +249,17 @@ local function key_check(job)
     local b, parts = job.batch, {}
     if not b.total and b.done ~= from then seen, from = {}, b.done end -- memory stays flat
     for i, name in ipairs(job.key) do
-      local value = row[name]
+      local value = rawget(row, name)
       if value == nil or value == core.null or value == sql.default then
         return batch.fault(place, name, "the key must have a value" .. (value == core.null
           and ": NULL is equal to nothing" or ""))
       end
-      parts[i] = key_text(value)
+      parts[i] = key_text(value, job.relation.columns[name])
     end
     if only_keys(job, row) then
       return batch.fault(place, nil, "it has the key alone, so there is nothing to set")
     end
-    local text = table.concat(parts, "\0")
+    local text = table.concat(parts)
     if seen[text] and #parts > 0 then
       return batch.fault(place, job.key[1], ("row %d has the same key"):format(seen[text]))
     end
@@ -246,18 +280,16 @@ local function adapt_update(job, relation)
     job.key = relation.key
   end
   for _, name in ipairs(job.key) do job.always[name] = true end
-  if relation.updates_return then
-    job.place = "place"
-    while relation.columns[job.place] do job.place = job.place .. "_" end
-  end
+  if relation.updates_return then job.place = insert.alias(relation, "place") end
   return true
 end
 
 --- Updates many rows, all or none of them: each row has the key's columns, and the
 --- columns to set; rows may differ in what they set. Given as for bulk_insert, with
 --- batches and errors as there. `rowCount` is of the rows changed, `missing` of the
---- rows given whose key nothing had (absent where rules stand between). A key that
---- comes twice is refused; of an iterator's, twice in a batch, and else the later
+--- rows given that changed none: nothing had their key, or a trigger skipped what had
+--- it (absent where rules stand between). `rows` are in the order of the input. A key
+--- that comes twice is refused; of an iterator's, twice in a batch, and else the later
 --- batch wins.
 ---@param db pg.Connection
 ---@param target string|table

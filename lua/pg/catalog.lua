@@ -32,7 +32,10 @@ SELECT c.relkind AS kind, a.attname AS name, a.attnotnull OR b.strict AS notnull
                     ELSE pg_catalog.pg_has_role(role, 'USAGE') END)) AS returnable,
        NOT EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite AS r
          WHERE r.ev_class OPERATOR(pg_catalog.=) c.oid
-           AND r.ev_type OPERATOR(pg_catalog.=) '2' AND r.is_instead) AS updates_return
+           AND r.ev_type OPERATOR(pg_catalog.=) '2' AND r.is_instead) AS updates_return,
+       COALESCE((SELECT pg_catalog.has_column_privilege(c.oid, x.attnum, 'SELECT')
+          FROM pg_catalog.pg_attribute AS x WHERE x.attrelid OPERATOR(pg_catalog.=) c.oid
+           AND x.attname OPERATOR(pg_catalog.=) 'xmax'), false) AS xmax_readable
   FROM pg_catalog.pg_class AS c
   LEFT JOIN pg_catalog.pg_constraint AS k
     ON k.conrelid OPERATOR(pg_catalog.=) c.oid AND k.contype OPERATOR(pg_catalog.=) 'p'
@@ -51,10 +54,16 @@ SELECT c.relkind AS kind, a.attname AS name, a.attnotnull OR b.strict AS notnull
            CASE WHEN b.oid OPERATOR(pg_catalog.=) ANY ('{1042,1043}')
              THEN NULLIF(GREATEST(step.typmod, 4), 4) OPERATOR(pg_catalog.-) 4 END AS length,
            b.typlen OPERATOR(pg_catalog.<) 0 AND b.typelem OPERATOR(pg_catalog.<>) 0 AS array,
-           (SELECT e.typname FROM pg_catalog.pg_type AS e
-             WHERE e.oid OPERATOR(pg_catalog.=) b.typelem
-               AND e.typnamespace OPERATOR(pg_catalog.=) b.typnamespace
-               AND n.nspname OPERATOR(pg_catalog.=) 'pg_catalog') AS element
+           (WITH RECURSIVE part (type) AS (
+              SELECT b.typelem
+              UNION ALL
+              SELECT d.typbasetype FROM part JOIN pg_catalog.pg_type AS d
+                ON d.oid OPERATOR(pg_catalog.=) part.type AND d.typtype OPERATOR(pg_catalog.=) 'd')
+            SELECT e.typname FROM part
+              JOIN pg_catalog.pg_type AS e ON e.oid OPERATOR(pg_catalog.=) part.type
+              JOIN pg_catalog.pg_namespace AS p ON p.oid OPERATOR(pg_catalog.=) e.typnamespace
+             WHERE e.typtype OPERATOR(pg_catalog.<>) 'd'
+               AND p.nspname OPERATOR(pg_catalog.=) 'pg_catalog') AS element
       FROM step JOIN pg_catalog.pg_type AS b ON b.oid OPERATOR(pg_catalog.=) step.type
       JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) b.typnamespace
      WHERE b.typtype OPERATOR(pg_catalog.<>) 'd') AS b ON true
@@ -142,12 +151,13 @@ end
 ---@field key string[]|false the primary key: {} without one, false when INSERT cannot return it
 ---@field columns table the columns in the table's order, and by name
 ---@field updates_return boolean? UPDATE may say RETURNING: no rule stands instead of it
+---@field xmax_readable boolean? this role may read xmax, which a view lacks
 
 ---@param rows table[] RELATION's answer, one row at least
 ---@return pg.catalog.Relation
 local function relation_of(rows)
-  local relation = { kind = rows[1].kind, updates_return = rows[1].updates_return, key = {},
-    columns = {} }
+  local relation = { kind = rows[1].kind, updates_return = rows[1].updates_return,
+    xmax_readable = rows[1].xmax_readable, key = {}, columns = {} }
   for i, row in ipairs(rows) do
     if not row.name then break end
     local column = column_of(row)
@@ -160,20 +170,26 @@ local function relation_of(rows)
   return relation
 end
 
+--- What is kept of a table.
+local function kept(db, quoted)
+  local cache = core.cache(db)
+  cache[quoted] = cache[quoted] or {}
+  return cache[quoted]
+end
+
 --- What is known of a table or view. Without `kind`, columns and key where
 --- there is none of that name: the statement itself will say so.
 ---@param db pg.Connection
 ---@param quoted string its name, as sql.table_name gives it
 ---@return pg.catalog.Relation|nil, pg.Error?
 function catalog.relation(db, quoted)
-  local cache = core.cache(db)
-  local relation = cache["relation " .. quoted]
+  local relation = kept(db, quoted).relation
   if relation then return relation end
   local answer, err = ask(db, RELATION, quoted)
   if not answer then return nil, err end
   if answer.rowCount == 0 then return { key = {}, columns = {} } end
   relation = relation_of(answer.rows)
-  core.cache(db)["relation " .. quoted] = relation
+  kept(db, quoted).relation = relation
   return relation
 end
 
@@ -190,11 +206,12 @@ end
 
 -- What a server says of a statement that was built on what is not so any more.
 local STALE = { ["42P01"] = true, ["42703"] = true, ["0A000"] = true, ["42804"] = true,
-  ["42501"] = true, ["42P10"] = true }
+  ["42501"] = true, ["42P10"] = true, ["42704"] = true, ["3F000"] = true }
 
 --- After a statement that failed: the relation anew, when another session has
 --- changed it, so that the statement should be built and run once again. nil
---- when it is as it was, or in a transaction, where nothing can be run again.
+--- when it is as it was, or in a transaction, where nothing can be run again: what
+--- was kept is forgotten there, too.
 ---@param db pg.Connection
 ---@param quoted string
 ---@param known pg.catalog.Relation
@@ -203,8 +220,9 @@ local STALE = { ["42P01"] = true, ["42703"] = true, ["0A000"] = true, ["42804"] 
 function catalog.renewed(db, quoted, known, err)
   local state = err.sqlstate or ""
   local stale = STALE[state] or state:find "^22" -- a value that its type did not take
-  if not stale or core.in_transaction(db) then return nil end
-  core.cache(db)["relation " .. quoted] = nil
+  if not stale then return nil end
+  core.cache(db)[quoted] = nil
+  if core.in_transaction(db) then return nil end
   local relation = catalog.relation(db, quoted)
   if relation and not same(relation, known) then return relation end
 end
@@ -216,15 +234,15 @@ end
 ---@param name string
 ---@return string[]|nil, pg.Error?
 function catalog.constraint(db, quoted, name)
-  local place = ("constraint %s %s"):format(quoted, name)
-  local columns = core.cache(db)[place]
+  local place = "constraint " .. name
+  local columns = kept(db, quoted)[place]
   if columns then return columns end
   local answer, err = ask(db, CONSTRAINT, quoted, name)
   if not answer then return nil, err end
   if answer.rowCount == 0 then return nil end
   columns = {}
   for i, row in ipairs(answer.rows) do columns[i] = row.name end
-  core.cache(db)[place] = columns
+  kept(db, quoted)[place] = columns
   return columns
 end
 

@@ -140,7 +140,7 @@ end
 --- that were asked for. A name that the table lacks is left to the server.
 local function updated(plan, columns, names, relation)
   local skip, given, list = {}, {}, {}
-  for name in pairs(plan.set) do skip[name] = true end
+  for name in next, plan.set do skip[name] = true end
   for _, name in ipairs(names) do given[name] = true end
   if not plan.update then
     for _, name in ipairs(columns) do skip[name] = true end
@@ -155,12 +155,8 @@ end
 
 local function target_text(plan, columns)
   if plan.constraint then return " ON CONFLICT ON CONSTRAINT " .. plan.constraint end
-  local list = {}
-  for i, column in ipairs(columns) do
-    list[i] = sql.is_raw(column) and column[1] or sql.quote(column)
-  end
   local where = plan.where and " WHERE " .. plan.where or ""
-  return " ON CONFLICT (" .. table.concat(list, ", ") .. ")" .. where
+  return " ON CONFLICT (" .. sql.quoted_list(columns) .. ")" .. where
 end
 
 --- The clause for an INSERT that gives the columns `names`, and whether it

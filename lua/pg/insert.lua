@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- insert: one row into a table, with or without ON CONFLICT; also upsert's way
--- with one row. The catalogue says which key comes back, once again when another
--- session has changed the table. All of it together takes one timeout.
+-- with one row. The catalogue says which key comes back. All of it together takes
+-- one timeout.
 local core = require "pg.core"
 local catalog = require "pg.catalog"
 local conflict = require "pg.conflict"
@@ -35,12 +35,6 @@ local FORM = table.move(OPTIONS, 1, #OPTIONS, 3, { "table", "columns" })
 ---@field returning? string[]|"*"
 ---@field counts boolean say how many were inserted and how many updated
 ---@field left fun(): number seconds until the call's timeout
-
-local function settings_of(given)
-  local settings = {}
-  for _, name in ipairs(options.SETTINGS) do settings[name] = given[name] end
-  return settings
-end
 
 --- Raises unless the row has columns by name.
 ---@param row table
@@ -81,7 +75,7 @@ function insert.job(db, target, values, given, upserts, level, check)
     if #returning == 0 then error("returning is an empty list", level) end
   end
   local plan = conflict.read(given, level, upserts)
-  local settings = settings_of(given)
+  local settings = options.settings(given)
   if next(settings) ~= nil then db = db:with(settings) end
   local ends = core.now() + core.timeout(db)
   return { db = db, quoted = quoted, values = values, plan = plan, returning = returning,
@@ -96,12 +90,9 @@ end
 ---@return string
 function insert.text(quoted, row, names, values)
   if #names == 0 then return "INSERT INTO " .. quoted .. " DEFAULT VALUES" end
-  local columns, places = {}, {}
-  for i, name in ipairs(names) do
-    columns[i] = sql.quote(name)
-    places[i] = sql.place(values, row[name], name)
-  end
-  return ("INSERT INTO %s (%s) VALUES (%s)"):format(quoted, table.concat(columns, ", "),
+  local places = {}
+  for i, name in ipairs(names) do places[i] = sql.place(values, row[name], name) end
+  return ("INSERT INTO %s (%s) VALUES (%s)"):format(quoted, sql.quoted_list(names),
     table.concat(places, ", "))
 end
 
@@ -119,10 +110,7 @@ end
 ---@param relation pg.catalog.Relation
 ---@return string?
 function insert.flag(relation)
-  if relation.kind ~= "r" then return nil end
-  for _, column in ipairs(relation.columns) do
-    if not column.readable then return nil end -- nor may xmax be read
-  end
+  if relation.kind ~= "r" or not relation.xmax_readable then return nil end
   return insert.alias(relation, "inserted")
 end
 
@@ -181,8 +169,10 @@ local function shape(job, result, relation, updates, flag)
   return setmetatable(shaped, getmetatable(result))
 end
 
---- Runs `build` on what the catalogue says of the table, and once again when
---- that was out of date. What fails is told more about in the end.
+--- Runs `build` on what the catalogue says of the table, and once again when it
+--- fails and that was out of date. The answers are kept for the connection's
+--- statements; DDL or SET on this connection drops them, and an error that shows
+--- that they are stale: a key that another session moves without one is not noticed.
 ---@param job pg.insert.Job
 ---@param build fun(relation: pg.catalog.Relation): table?, pg.Error?
 ---@return table|nil, pg.Error?

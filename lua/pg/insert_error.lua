@@ -23,14 +23,6 @@ SELECT pg_catalog.array_agg(
  GROUP BY i.indexrelid, i.indrelid, i.indpred, i.indisprimary
  ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 20]]
 
-local function text_of(columns)
-  local list = {}
-  for i, column in ipairs(columns) do
-    list[i] = sql.is_raw(column) and column[1] or sql.quote(column)
-  end
-  return table.concat(list, ", ")
-end
-
 -- A column or an expression of an index as the option `conflict` takes it.
 local function as_option(texts)
   local list = {}
@@ -53,7 +45,7 @@ local function advise_unique(db, err, quoted, columns)
   end
   if columns then
     list[#list + 1] = ("Make the columns unique: CREATE UNIQUE INDEX ON %s (%s)"):format(quoted,
-      text_of(columns))
+      sql.quoted_list(columns))
     table.remove(err.fixes, 1) -- says the same without the names
   end
   err.fixes = table.move(err.fixes, 1, #err.fixes, #list + 1, list)

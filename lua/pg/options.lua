@@ -104,6 +104,15 @@ function options.check(given, known, level)
   end
 end
 
+--- Those of the options that are settings.
+---@param given table
+---@return pg.Settings
+function options.settings(given)
+  local settings = {}
+  for _, name in ipairs(SETTINGS) do settings[name] = given[name] end
+  return settings
+end
+
 local keyword_names
 
 local function known_keywords()

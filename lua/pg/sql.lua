@@ -116,14 +116,24 @@ function sql.literal(value, level)
   return quoted
 end
 
+--- Names, and pg.raw for expressions, as a list of columns: "a", "b".
+---@param names (string|table)[] that sql.quote takes
+---@return string
+function sql.quoted_list(names)
+  local list = {}
+  for i, name in ipairs(names) do list[i] = sql.is_raw(name) and name[1] or sql.quote(name) end
+  return table.concat(list, ", ")
+end
+
 --- The keys of a table of columns, sorted, so that the same columns make the
---- same statement. Raises on a key that is not a string.
+--- same statement. Raw, as all rows are read: no metamethod adds columns or takes
+--- them away. Raises on a key that is not a string.
 ---@param columns table
 ---@param level integer
 ---@return string[]
 function sql.names(columns, level)
   local names = {}
-  for name in pairs(columns) do
+  for name in next, columns do
     if type(name) ~= "string" then
       error(("columns go by name: there is a value under the %s key %s")
         :format(type(name), tostring(name)), level + 1)
@@ -134,7 +144,8 @@ function sql.names(columns, level)
   return names
 end
 
---- Raises unless the value is a table of column = value.
+--- Raises unless the value is a table of column = value, or a list. One that has
+--- its content behind metamethods would be read as empty.
 ---@param value any
 ---@param name string the option's
 ---@param level integer
@@ -142,6 +153,11 @@ function sql.need_table(value, name, level)
   if type(value) ~= "table" then
     error(("%s must be a table of column = value, not %s"):format(name,
       value == nil and "nil" or "a " .. type(value)), level + 1)
+  end
+  local meta = next(value) == nil and getmetatable(value)
+  if type(meta) == "table" and (meta.__pairs or meta.__len) then
+    error(name .. " is empty but for its metatable, and tables are read without: copy it into a "
+      .. "plain one", level + 1)
   end
 end
 
@@ -169,7 +185,9 @@ local function is_list(value)
   return value[1] ~= nil or next(value) == nil
 end
 
---- `column = value` joined by AND: pg.null is IS NULL, a sequence is = ANY.
+--- `column = value` joined by AND: pg.null is IS NULL, a sequence is = ANY. The `=`
+--- is not qualified on purpose, nor in a conflict's `where`: it is what SQL by hand would
+--- mean, and the column's type may bring its own (citext, hstore).
 ---@param where table
 ---@param values table
 ---@param level integer
@@ -220,8 +238,7 @@ function sql.returning(returning, level)
   if returning == "*" then return "*" end
   local names = sql.list(returning, "returning", level + 1)
   if #names == 0 then error("returning is an empty list", level + 1) end
-  for i, name in ipairs(names) do names[i] = sql.quote(name) end
-  return table.concat(names, ", ")
+  return sql.quoted_list(names)
 end
 
 return sql

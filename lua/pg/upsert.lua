@@ -1,11 +1,13 @@
 -- SPDX-License-Identifier: MIT
 -- upsert: INSERT ... ON CONFLICT, of one row or of a list. A list is one
--- statement for each set of columns, all in one transaction; row by row where
+-- statement for each set of columns, all in one transaction; part by part where
 -- only that can tell which of them were stored, or which one failed.
 local core = require "pg.core"
 local conflict = require "pg.conflict"
 local insert = require "pg.insert"
 local insert_error = require "pg.insert_error"
+local locate = require "pg.locate"
+local sql = require "pg.sql"
 local transaction = require "pg.transaction"
 local upsert_list = require "pg.upsert_list"
 
@@ -20,20 +22,20 @@ local upsert = {}
 ---@field rows? (table|false)[]
 
 local function is_list(values)
-  return next(values) == nil or values[1] ~= nil or core.is_list(values)
+  return next(values) == nil or rawget(values, 1) ~= nil or core.is_list(values)
 end
 
 --- Raises unless it is a row, or a list of rows without gaps.
 local function check(values, level)
   if not is_list(values) then return insert.check(values, level) end
   local count = 0
-  for _ in pairs(values) do count = count + 1 end
-  if count ~= #values then error("the list of rows has gaps, or other keys in it", level + 1) end
-  for i, row in ipairs(values) do
-    if type(row) ~= "table" then
-      error(("row %d must be a table of column = value, not a %s"):format(i, type(row)), level + 1)
-    end
-    insert.check(row, level + 1)
+  for _ in next, values do count = count + 1 end
+  if count ~= rawlen(values) then
+    error("the list of rows has gaps, or other keys in it", level + 1)
+  end
+  for i = 1, count do
+    sql.need_table(values[i], "row " .. i, level + 1)
+    insert.check(values[i], level + 1)
   end
 end
 
@@ -72,7 +74,7 @@ local function take(stored, db, place, row, inserted)
     stored.inserted = stored.inserted + 1
   end
   local mark = stored.identity and mark_of(row, stored.identity)
-  if mark and stored.seen[mark] then
+  if mark and stored.seen[mark] and not inserted then
     return insert_error.twice(db, stored.seen[mark], place)
   elseif mark then
     stored.seen[mark] = place
@@ -80,84 +82,123 @@ local function take(stored, db, place, row, inserted)
   return true
 end
 
---- Takes in what a statement for a group has stored.
-local function take_group(stored, tx, statement, answer)
-  local places, rows = statement.group.places, answer.rows or {}
-  for _, place in ipairs(places) do stored.rows[place] = false end
-  stored.rowCount = stored.rowCount + answer.rowCount
-  if statement.updates and not statement.flag then
-    stored.inserted = nil
-  elseif not answer.rows and stored.inserted then
-    stored.inserted = stored.inserted + answer.rowCount
-  end
-  if not statement.place and #rows > 0 and #rows < #places then return nil, UNCERTAIN end
-  for i, row in ipairs(rows) do
-    local at, inserted = i, not statement.updates
-    if statement.place then at = row[statement.place] end
-    if math.type(at) ~= "integer" then return nil, UNCERTAIN end
-    if statement.flag then inserted = row[statement.flag] end
-    for _, name in ipairs(statement.internal) do row[name] = nil end
-    local taken, err = take(stored, tx, places[at], row, inserted)
-    if not taken then return nil, err end
-  end
-  return true
-end
-
-local function by_groups(job, tx, stored, statements)
-  for _, statement in ipairs(statements) do
-    local answer, err = tx:execute { query = statement.text, parameters = statement.values,
-      rows = "object", timeout = job.left() }
-    if not answer then return nil, err end
-    stored.meta = #statements == 1 and getmetatable(answer) or nil
-    local taken, problem = take_group(stored, tx, statement, answer)
-    if not taken then return nil, problem end
+--- Takes in what the statements have stored.
+local function take_all(stored, tx, statements, answers)
+  for i, statement in ipairs(statements) do
+    local places, answer = statement.group.places, answers[i]
+    for _, place in ipairs(places) do stored.rows[place] = false end
+    stored.rowCount = stored.rowCount + answer.rowCount
+    if statement.updates and not statement.flag then
+      stored.inserted = nil
+    elseif not answer.rows and stored.inserted then
+      stored.inserted = stored.inserted + answer.rowCount
+    end
+    for at, row in ipairs(answer.rows or {}) do
+      local inserted = not statement.updates
+      if statement.flag then inserted, row[statement.flag] = row[statement.flag], nil end
+      local taken, err = take(stored, tx, places[at], row, inserted)
+      if not taken then return nil, err end
+    end
   end
   return stored
 end
 
-local function row_by_row(job, tx, stored)
+--- Sends the statements of the list, or of a part of it; their results. Rows come
+--- back in the order in which they went, but where some were not stored nobody
+--- knows which.
+local function send(job, tx, statements)
+  local answers = {}
+  for i, statement in ipairs(statements) do
+    local answer, err = tx:execute { query = statement.text, parameters = statement.values,
+      rows = "object", timeout = job.left() }
+    if not answer then return nil, err end
+    local count = answer.rows and #answer.rows or 0
+    if count > 0 and count < #statement.group.places then return nil, UNCERTAIN end
+    answers[i] = answer
+  end
+  return answers
+end
+
+--- The list at once.
+local function whole(job, tx, stored, statements)
+  local answers, err = send(job, tx, statements)
+  if not answers then return nil, err end
+  stored.meta = #statements == 1 and getmetatable(answers[1]) or nil
+  return take_all(stored, tx, statements, answers)
+end
+
+--- One row of the list.
+local function one(job, tx, stored, place)
   local returning = job.returning
   if returning ~= "*" and stored.identity then
     returning = table.move(returning or {}, 1, #(returning or {}), 1, {})
     table.move(stored.identity, 1, #stored.identity, #returning + 1, returning)
   end
-  for place, row in ipairs(job.values) do
-    local answer, err = insert.row { db = tx, quoted = job.quoted, values = row, plan = job.plan,
-      returning = returning, counts = true, left = job.left }
-    if not answer then
-      err.row = place
-      return nil, err
+  local answer, err = insert.row { db = tx, quoted = job.quoted, values = job.values[place],
+    plan = job.plan, returning = returning, counts = true, left = job.left }
+  if not answer then
+    err.row = place
+    return nil, err
+  end
+  stored.rowCount = stored.rowCount + answer.rowCount
+  local row, inserted = answer.rowCount > 0 and (answer.row or {}), nil
+  if answer.inserted then inserted = answer.inserted == 1 end
+  return take(stored, tx, place, row, inserted)
+end
+
+-- Errors that come of one row: of its values, of a constraint, of a key that is there twice.
+local function is_of_a_row(err)
+  return locate.is_of_a_value(err) or err.sqlstate == "21000"
+end
+
+-- So many rows one by one cost about as much as one savepoint that is rolled back.
+local FEW <const> = 8
+
+--- A part of the list: a few rows one by one, more at once and in a savepoint.
+--- False when it has to be smaller; nil and an error when that is of no use.
+local function part(job, tx, stored, build, first, last)
+  if last - first < FEW then
+    for place = first, last do
+      local done, err = one(job, tx, stored, place)
+      if not done then return nil, err end
     end
-    stored.rowCount = stored.rowCount + answer.rowCount
-    local got, inserted = answer.rowCount > 0 and (answer.row or {}), nil
-    if answer.inserted then inserted = answer.inserted == 1 end
-    local taken, problem = take(stored, tx, place, got, inserted)
-    if not taken then return nil, problem end
+    return true
+  end
+  local statements, failure = build(first, last)
+  if not statements then return nil, failure end
+  local answers, err = tx:transaction(function(inner) return send(job, inner, statements) end)
+  if answers then return take_all(stored, tx, statements, answers) end
+  if err == UNCERTAIN or is_of_a_row(err) then return false end
+  return nil, err
+end
+
+--- The list in parts: twice as long after one that is certain, half as long after
+--- one that is not.
+local function by_parts(job, tx, stored, build)
+  local first, size, count = 1, FEW, rawlen(job.values)
+  while first <= count do
+    local last = math.min(first + size - 1, count)
+    local done, err = part(job, tx, stored, build, first, last)
+    if done == nil then return nil, err end
+    if done then first, size = last + 1, size * 2 else size = (last - first + 1) // 2 end
   end
   return stored
 end
 
 --- What `work` stores, in a transaction. Two lists in different orders can be a
 --- deadlock: one of them begins anew.
-local function store(job, work, run, identity, statements)
+local function store(job, run, work, identity, source)
   return run(job.db, function(tx)
     return work(job, tx, { rows = {}, rowCount = 0, inserted = 0, seen = {}, identity = identity },
-      statements)
+      source)
   end, core.in_transaction(job.db) == false and { deadline = job.left(), retries = 5 } or nil)
 end
 
--- Errors that come of one row: of its values, of a constraint, of a key that is there twice.
-local function is_of_a_row(err)
-  local class = (err.sqlstate or ""):sub(1, 2)
-  return class == "22" or class == "23" or class == "21"
-end
-
---- The list as statements; nil and an error where a value cannot be sent.
+--- Rows of the list as statements; nil and an error where a value cannot be sent.
 local function statements_of(job, groups, relation, columns, identity)
-  local statements, keyed = {}, relation.key and #relation.key > 0
+  local statements = {}
   for i, group in ipairs(groups) do
-    local statement, fault = upsert_list.statement(job, group, relation, columns,
-      (keyed or #groups > 1) and identity or {})
+    local statement, fault = upsert_list.statement(job, group, relation, columns, identity or {})
     if not statement then
       return core.fail({ kind = "invalid_parameter", row = fault.row, column = fault.column,
         message = ("row %d, column %q: %s"):format(fault.row, fault.column, fault.reason) }, job.db)
@@ -168,12 +209,12 @@ local function statements_of(job, groups, relation, columns, identity)
 end
 
 --- What tells stored rows apart: the key, or else the columns of the conflict.
-local function identity_of(relation, columns)
+local function identity_of(job, relation, columns)
   if relation.key and #relation.key > 0 then return relation.key end
   for _, column in ipairs(columns) do
     if type(column) ~= "string" then return false end
   end
-  return relation.key and #columns > 0 and columns or false
+  return relation.key and #columns > 0 and not job.plan.where and columns or false
 end
 
 local function shape(job, stored, relation)
@@ -198,30 +239,35 @@ end
 ---@param job pg.insert.Job
 ---@return pg.Upserted|nil, pg.Error?
 local function list(job)
-  if #job.values == 0 then
+  if rawlen(job.values) == 0 then
     return core.result { rowCount = 0, inserted = 0, updated = 0,
       insertedIds = core.json_decode "[]" }
   end
-  local groups, columns = upsert_list.groups(job.values), nil
+  local columns
   local result, err = insert.run(job, function(relation)
     local failure, statements, stored
     columns, failure = conflict.columns(job.plan, job.db, job.quoted, relation)
     if not columns then return nil, failure end
-    local identity = identity_of(relation, columns)
-    statements, failure = statements_of(job, groups, relation, columns, identity)
+    local identity = identity_of(job, relation, columns)
+    local function build(first, last)
+      return statements_of(job, upsert_list.groups(job.values, first, last), relation, columns,
+        identity)
+    end
+    statements, failure = build(1, rawlen(job.values))
     if not statements then return nil, failure end
-    stored, failure = store(job, by_groups, transaction.transaction, identity, statements)
+    stored, failure = store(job, transaction.transaction, whole, identity, statements)
     if failure == UNCERTAIN then
-      stored, failure = store(job, row_by_row, transaction.transaction, identity)
+      stored, failure = store(job, transaction.transaction, by_parts, identity, build)
     elseif failure and is_of_a_row(failure) and not failure.row then
-      local _, found = store(job, row_by_row, transaction.dry_run, identity)
+      local _, found = store(job, transaction.dry_run, by_parts, identity, build)
       if found and found.sqlstate == failure.sqlstate then failure = found end
     end
     if not stored then return nil, failure end
     return shape(job, stored, relation)
   end)
   if result then return result end
-  err = insert_error.explain(job, err, columns, upsert_list.names(groups))
+  err = insert_error.explain(job, err, columns,
+    upsert_list.names(upsert_list.groups(job.values, 1, rawlen(job.values))))
   return core.fail(err, job.db) -- for the transaction around ours
 end
 

@@ -19,7 +19,7 @@ local writer = {}
 ---@field relation pg.catalog.Relation
 ---@field batch pg.Batch
 ---@field build fun(job: pg.Job, group: pg.Group): string, table the statement, and its values
---- from the number of columns on
+--- from the number of columns on; nil and the fault of a row
 ---@field adapt fun(job: pg.Job, relation: pg.catalog.Relation): true|nil, pg.Error? to what the
 --- relation is
 ---@field always? table<string, any> columns that each statement needs, by name
@@ -32,6 +32,18 @@ local writer = {}
 local function left(job)
   local seconds = core.timeout(job.db)
   return job.ends and math.min(seconds, job.ends - core.now()) or seconds
+end
+
+--- The same for a statement that is sent in any case.
+local function some(job) return math.max(left(job), 0.001) end
+
+--- The deadline's error.
+---@param db pg.Connection
+---@param text? string the statement that was not sent
+---@return nil, pg.Error
+function writer.late(db, text)
+  return core.fail({ kind = "query_timeout", sql = text,
+    message = "the deadline had passed before all rows were sent: nothing was stored" }, db)
 end
 
 local function parameters(group, values)
@@ -48,6 +60,7 @@ local function send(job, tx, group)
   local statement = group.statement
   if not statement then
     local text, values = job.build(job, group)
+    if not text then return nil, writer.refuse(tx, values) end
     statement = { query = text, parameters = values }
     group.statement = statement
     parameters(group, values)
@@ -56,18 +69,29 @@ local function send(job, tx, group)
   end
   if job.ends then
     statement.timeout = left(job)
-    if statement.timeout <= 0 then
-      return core.fail({ kind = "query_timeout", sql = statement.query,
-        message = "the deadline had passed before all rows were sent: nothing was stored" }, tx)
-    end
+    if statement.timeout <= 0 then return writer.late(tx, statement.query) end
   end
   return tx:execute(statement)
 end
 
 -- --- results ----------------------------------------------------------------
 
---- The rows of a batch in the order of the input, where each group got as many
---- back as it had; else group after group.
+--- The rows of a batch in the order of the input, by the places that they have.
+local function append_placed(rows, b, results, places)
+  local by_place = {}
+  for i, group in ipairs(b.groups) do
+    for at, row in ipairs(results[i].rows) do
+      local place = group.places[places[i][at]]
+      by_place[place] = by_place[place] or {}
+      table.insert(by_place[place], row)
+    end
+  end
+  for place = b.done + 1, b.done + b.count do
+    for _, row in ipairs(by_place[place] or {}) do rows[#rows + 1] = row end
+  end
+end
+
+--- The same, where each group got as many back as it had; else group after group.
 local function append_rows(rows, groups, results, first)
   local whole, start = true, #rows
   for i, group in ipairs(groups) do whole = whole and #results[i].rows == group.n end
@@ -82,32 +106,29 @@ local function append_rows(rows, groups, results, first)
   end
 end
 
---- Which rows of a group the statement found: {[place in the group] = true}. The
---- rows lose the column that said so.
+--- The place in the group that each row has, and how many these are. The rows lose
+--- the column that said so.
 local function take_places(result, column)
-  local found = {}
-  for _, row in ipairs(result.rows) do
-    found[row[column]] = true
-    row[column] = nil
+  local places, seen, count = {}, {}, 0
+  for i, row in ipairs(result.rows) do
+    local place = row[column]
+    if not seen[place] then count = count + 1 end
+    places[i], seen[place], row[column] = place, true, nil
   end
-  return found
-end
-
-local function count(set)
-  local n = 0
-  for _ in pairs(set) do n = n + 1 end
-  return n
+  return places, count
 end
 
 --- Adds what a batch did to the totals; nil and an error where a key came twice.
 local function collect(job, tx, totals, results)
-  local b = job.batch
+  local b, places = job.batch, {}
   for i, group in ipairs(b.groups) do
     totals.rowCount = totals.rowCount + (results[i].rowCount or 0)
     if job.place then
-      local missing = group.n - count(take_places(results[i], job.place))
+      local found
+      places[i], found = take_places(results[i], job.place)
+      local missing = group.n - found
       if missing > 0 then
-        local first, last = locate.twice(tx, group, job.always)
+        local first, last = locate.twice(tx, group, job.always, some(job))
         if first then
           return nil, writer.refuse(tx, batch.fault(group.places[last], next(job.always),
             ("row %d has the same key"):format(group.places[first])))
@@ -118,7 +139,11 @@ local function collect(job, tx, totals, results)
       totals.missing = totals.missing + missing
     end
   end
-  if totals.rows then append_rows(totals.rows, b.groups, results, b.done) end
+  if totals.rows and job.place then
+    append_placed(totals.rows, b, results, places)
+  elseif totals.rows then
+    append_rows(totals.rows, b.groups, results, b.done)
+  end
   if not job.place then totals.meta = getmetatable(results[#results]) end
   return true
 end
@@ -157,11 +182,18 @@ local function explain_unsent(err, group)
   err.fixes = { look_at(err.row, err.column) }
 end
 
---- What the server refuses is looked for in the batch.
+-- What the server says of one value.
+local OF_A_VALUE <const> = { "message", "detail", "hint", "schema", "table", "column", "constraint",
+  "datatype", "context" }
+
+--- What the server refuses is looked for in the batch. The first row of it need not be
+--- the one that the server met first.
 local function explain_value(job, err, group)
-  local place, column = locate.find(job.db, group, err, { always = job.always,
+  local place, column, found = locate.find(job.db, group, err, { always = job.always,
+    left = function() return some(job) end,
     send = function(tx, part) return send(job, tx, part) end })
   if not place then return end
+  for _, name in ipairs(OF_A_VALUE) do err[name] = found[name] end
   err.row, err.column = group.places[place], err.column or column
   errors.advise(err)
   table.insert(err.fixes, 1, look_at(err.row, err.column))
@@ -188,13 +220,14 @@ local function explain_twice(job, err, group)
     if type(column) ~= "string" then return err end
     keys[column] = true
   end
-  local first, last = locate.twice(job.db, group, keys)
+  local first, last = locate.twice(job.db, group, keys, some(job))
   if not first then return err end
   return select(2, insert_error.twice(job.db, group.places[first], group.places[last]))
 end
 
 --- Completes the error of a statement, of the group that it was sent for.
 local function explain(job, err, group)
+  if err.row then return err end -- it is known already
   if err.sqlstate == "21000" then return explain_twice(job, err, group) end
   if err.kind == "invalid_parameter" and not err.sqlstate then
     explain_unsent(err, group)
@@ -204,7 +237,7 @@ local function explain(job, err, group)
     err.row = group.places[1]
   end
   insert_error.explain({ db = job.db, quoted = job.quoted, plan = job.plan,
-    returning = job.wanted, left = function() return math.max(left(job), 0.001) end }, err,
+    returning = job.wanted, left = function() return some(job) end }, err,
     job.conflicting, group.names)
   if err.sqlstate == "428C9" then explain_generated(job, err, group) end
   return err
@@ -240,26 +273,27 @@ end
 --- still fail, and then nothing shall be stored.
 local function stands_alone(job)
   local b = job.batch
-  return b.ended and #b.groups == 1 and not job.progress and not job.place
+  return b.ended and #b.groups == 1 and not job.progress and not job.place and not job.returning
     and core.in_transaction(job.db) == false
 end
 
+-- Rolls the transaction back, whatever the reason is.
+local REFUSED <const> = {}
+
+--- Answers also the group whose statement failed, if that is what went wrong.
 local function send_in_transaction(job, totals)
-  local raised, failed
+  local raised, reason, failed
   local given = job.ends and not core.in_transaction(job.db)
     and { deadline = math.max(job.ends - core.now(), 0.001) } or nil
   local done, err = job.db:transaction(function(tx)
     local ok, sent, problem, group = pcall(send_all, job, tx, totals)
     if ok and sent then return true end
-    if not ok then
-      raised = { sent } -- as it is, an error object of this module too
-      return nil, "raised"
-    end
-    failed = group
-    return nil, problem
+    if ok then reason, failed = problem, group else raised = { sent } end -- as it is
+    return nil, REFUSED
   end, given)
   if raised then error(raised[1], 0) end
-  return done, err, failed
+  if err == REFUSED then err = reason end
+  return done, err, err == reason and failed or nil
 end
 
 --- Sends what is filled, and all that follows; answers the totals.
