@@ -39,7 +39,8 @@ local function rules_of(columns)
   for _, column in ipairs(columns) do
     local name, length = column.name, tonumber(column.type:match "^character varying%((%d+)%)")
     known[name] = true
-    required[name] = not column.nullable and not column.default and not column.identity or nil
+    required[name] = not (column.nullable or column.default or column.identity
+      or column.generated) or nil
     if column.type == "integer" then
       rules[#rules + 1] = { name, "is no integer", math.tointeger }
     elseif column.values then

@@ -166,11 +166,14 @@ describe("the item ssl", function()
       status = function() return { ssl = false } end,
     } })
     local identity = core.identity
-    core.identity = function() return { host = "db.example.com", sslmode = "prefer" } end
-    local needed, given = check_session.ssl(far, {}), check_session.ssl(far, { ssl = false })
-    core.identity = identity
-    is_wrong(needed, "Not encrypted; sslmode prefer.")
-    is_ok(given, "Not encrypted")
+    for _, where in ipairs { { host = "db.example.com" }, { host = "127.evil.example.com" },
+      { host = "localhost", address = "192.0.2.7" } } do
+      core.identity = function() return where end
+      local needed, given = check_session.ssl(far, {}), check_session.ssl(far, { ssl = false })
+      core.identity = identity
+      is_wrong(needed, "Not encrypted; sslmode prefer.")
+      is_ok(given, "Not encrypted")
+    end
   end)
 end)
 
@@ -239,11 +242,53 @@ describe("the item privileges", function()
 
   it("S078: without a list tells whether the role may run the statement", function()
     local query <const> = "UPDATE users SET age = $1 WHERE id = $2"
-    is_ok(item("privileges", { query = query }), "postgres may run the statement")
+    is_ok(item("privileges", { query = query }), "postgres may use the tables and columns")
     local found = as_app { query = query, parameters = { 1, 2 } }
     is_wrong(found, "app may not run the statement: permission denied for ", " users")
     contains(found.fixes[1], 'GRANT', 'ON "users" TO "app"')
     assert.equal(2, value(db, "SELECT count(*) FROM users WHERE age >= 30"))
+  end)
+
+  it("S078: looks with the values at what NULLs would pass over", function()
+    assert(db:execute [[GRANT SELECT ON users TO app; CREATE TABLE secret (id int)]])
+    local query <const> = "SELECT * FROM users WHERE id = $1 AND EXISTS (SELECT 1 FROM secret)"
+    is_wrong(as_app { query = query, parameters = { 1 } }, "may not run the statement", "secret")
+  end)
+
+  it("knows that a read-only connection runs no statement that changes rows", function()
+    local reader <close> = assert(pg.connect(support.with(server.options, { readonly = true })))
+    for _, query in ipairs { "DELETE FROM users", "SELECT * FROM users FOR UPDATE",
+      "WITH x AS (INSERT INTO users (email) VALUES ('x') RETURNING 1) SELECT * FROM x" } do
+      is_wrong(item("privileges", { query = query }, reader), "read-only")
+    end
+    is_ok(item("privileges", { query = "SELECT 'Insert on it' FROM users" }, reader))
+  end)
+
+  it("knows what nobody can do, and what is no table", function()
+    assert(db:execute [[CREATE MATERIALIZED VIEW mat AS SELECT 1 AS one;
+      CREATE VIEW counted AS SELECT count(*) FROM users]])
+    is_wrong(item("privileges", { privileges = { mat = "INSERT" } }), "nobody can INSERT")
+    is_wrong(item("privileges", { privileges = { counted = { "SELECT", "DELETE" } } }),
+      "nobody can DELETE")
+    is_ok(item("privileges", { privileges = { mat = "SELECT", counted = "SELECT" } }))
+    is_wrong(item("privileges", { privileges = { users_pkey = "SELECT" } }), "is no table")
+    if core.version(db) < 170000 then
+      is_wrong(item("privileges", { privileges = { users = { "MAINTAIN", "SELECT" } } }),
+        "from PostgreSQL 17 on")
+    end
+  end)
+
+  it("changes nothing by what the planner calls", function()
+    assert(db:execute [[CREATE TABLE called (n int);
+      CREATE FUNCTION write() RETURNS int LANGUAGE plpgsql VOLATILE AS
+        'BEGIN INSERT INTO called VALUES (1); RETURN 1; END';
+      CREATE FUNCTION lying() RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+        'BEGIN RETURN write(); END']])
+    checked(db, { query = "SELECT lying()" })
+    failed("read_only", db:explain "SELECT lying()")
+    assert.equal(0, value(db, "SELECT count(*) FROM called"))
+    assert.equal("idle", db:status().state)
+    assert.equal("off", value(db, "SHOW transaction_read_only"))
   end)
 
   it("takes any name, of a table and of a role", function()

@@ -91,6 +91,14 @@ COMMENT ON COLUMN users.email IS 'where to write']])
       }, db:describe "users")
     end)
 
+    it("S095: takes a domain's default for the column's own", function()
+      assert(db:execute [[CREATE DOMAIN five AS int DEFAULT 5 NOT NULL; CREATE DOMAIN still AS five;
+        CREATE TABLE t (a five, b still, c five DEFAULT 6, d int)]])
+      local columns = described "t"
+      same({ "5", "5", "6" }, { columns.a.default, columns.b.default, columns.c.default })
+      assert.is_nil(columns.d.default)
+    end)
+
     it("gives the labels of an enum through domains and arrays, and NOT NULL of domains", function()
       assert(db:execute [[
 CREATE TYPE mood AS ENUM ('sad', 'ok');

@@ -18,6 +18,7 @@ local names <const> = set [[
   array_agg array_length array_position bool_and bool_or current_database
   current_setting format_type has_any_column_privilege has_schema_privilege has_sequence_privilege
   has_table_privilege json_build_object pg_backend_pid pg_get_expr pg_my_temp_schema
+  pg_relation_is_updatable
   pg_table_is_visible set_config to_regclass unnest]]
 
 local columns <const> = set [[oid

@@ -335,15 +335,17 @@ static int in_transaction(lua_State *L)
   return 1;
 }
 
-/* core.identity(db): a copy of what errors may show of the connection. */
+/* core.identity(db): a copy of what errors may show of the connection, and the
+ * address that the host name led to. */
 static int identity(lua_State *L)
 {
-  lpg_handle_any(L, 1);
+  const PGconn *pg = lpg_handle_any(L, 1)->conn->wire.pg;
   lua_settop(L, 1);
   lua_getiuservalue(L, 1, 1);
   lua_getiuservalue(L, 2, LPG_CONN_IDENTITY);
   lua_newtable(L);
   lpg_error_identity(L, 3);
+  identify(L, "address", pg ? PQhostaddr(pg) : NULL);
   return 1;
 }
 

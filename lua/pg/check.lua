@@ -79,7 +79,10 @@ local function checked(given, level)
   if not given.query and (given.parameters or given.expect) then
     error("parameters and expect belong to a query", level + 1)
   end
-  if given.parameters then expect_type(given.parameters, "n", "integer", level + 1) end
+  if given.parameters then
+    expect_type(given.parameters, "n", "integer", level + 1)
+    if (given.parameters.n or 0) < 0 then error("parameters.n is below 0", level + 1) end
+  end
   if given.expect then
     options.check(given.expect, EXPECT, level + 1)
     expect_type(given.expect, "columns", "table", level + 1)
@@ -103,7 +106,8 @@ end
 ---@class pg.Check
 ---@field query? string a statement: its grammar, names, parameters and privileges; it is not run
 ---@field parameters? table its values
----@field expect? pg.Expectation it is run, read-only and undone, and has to give this
+---@field expect? pg.Expectation it is run, read-only and undone, and has to give this; locks of the
+--- session and numbers of sequences stay taken
 ---@field privileges? table<string|table, string[]|string> the verbs that the role needs, by table
 ---@field ssl? boolean whether SSL is required; default: where the server is another machine
 ---@field timeout? number

@@ -35,9 +35,17 @@ end
 ---@return pg.Result|nil
 ---@return pg.Error?
 function M.explain(db, query, parameters)
-  return M.contained(db, function(x)
-    return x:query { query = M.explain_text(query), parameters = parameters, rows = "array" }
-  end)
+  return inspect.planned(db, { query = M.explain_text(query), parameters = parameters,
+    rows = "array" })
+end
+
+--- A name that the server gave, with its schema before it, whatever its length.
+---@param ... string
+---@return string
+function M.quoted(...)
+  local parts = {}
+  for i, name in ipairs { ... } do parts[i] = '"' .. name:gsub('"', '""') .. '"' end
+  return table.concat(parts, ".")
 end
 
 ---@param name string

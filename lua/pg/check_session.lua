@@ -13,7 +13,8 @@ local item <const>, failed <const> = check_item.new, check_item.failed
 local M = {}
 
 local PRIVILEGES <const> = [[
-SELECT n.nspname AS schema, c.relname AS name, v.verb AS verb,
+SELECT n.nspname AS schema, c.relname AS name, v.verb AS verb, c.relkind AS kind,
+       pg_catalog.pg_relation_is_updatable(c.oid, true) AS changeable,
        pg_catalog.has_schema_privilege(n.oid, 'USAGE')
        AND pg_catalog.has_table_privilege(c.oid, v.verb) AS granted,
        CASE WHEN v.verb OPERATOR(pg_catalog.=) ANY ('{SELECT,INSERT,UPDATE,REFERENCES}')
@@ -65,7 +66,9 @@ function M.ssl(db, given)
       .. "a file"), better or nil)
   end
   local socket = host:find "^[/@]" ~= nil
-  local near = socket or host == "localhost" or host == "::1" or host:find "^127%." ~= nil
+  local address = id.address or host
+  local near = socket or address == "localhost" or address == "::1"
+    or address:find "^127%.%d+%.%d+%.%d+$" ~= nil
   local required = given.ssl
   if required == nil then required = not near end
   return item("ssl", not required, ("Not encrypted; sslmode %s%s."):format(mode,
@@ -88,25 +91,47 @@ local function look_at_sequences(db, role, quoted, problems, fixes)
   local answer, err = contained(db, function(x) return ask(x, SEQUENCES, quoted) end)
   if not answer then return report(problems, fixes, err.message, err.fixes) end
   for _, row in ipairs(answer.rows) do
-    local sequence = tostring(sql.identifier(row.schema, row.name))
+    local sequence = check_item.quoted(row.schema, row.name)
     report(problems, fixes, "INSERT needs the sequence " .. sequence .. ", which it may not use",
       { GRANT:format("USAGE", "SEQUENCE " .. sequence, role) })
   end
 end
 
+-- Kinds of relations that rows are read from.
+local TABLES <const> = { r = true, p = true, v = true, m = true, f = true }
+-- Bits of pg_relation_is_updatable.
+local CHANGEABLE <const> = { UPDATE = 4, INSERT = 8, DELETE = 16 }
+
 local function look_at_table(db, role, entry, problems, fixes)
-  local quoted = sql.table_name(entry.name)
-  local answer, err = contained(db, function(x) return ask(x, PRIVILEGES, quoted, entry.verbs) end)
+  local quoted, verbs = sql.table_name(entry.name), {}
+  for _, verb in ipairs(entry.verbs) do
+    if verb == "MAINTAIN" and core.version(db) < 170000 then
+      report(problems, fixes, "MAINTAIN is a privilege from PostgreSQL 17 on", {
+        "Leave it out: before, a table's owner maintains it." })
+    else
+      verbs[#verbs + 1] = verb
+    end
+  end
+  if #verbs == 0 then return end
+  local answer, err = contained(db, function(x) return ask(x, PRIVILEGES, quoted, verbs) end)
   if answer and answer.rowCount == 0 then
     answer, err = contained(db, function(x) return inspect.undefined_table(x, quoted) end)
   end
   if not answer then return report(problems, fixes, err.message, err.fixes) end
+  local relation = check_item.quoted(answer.rows[1].schema, answer.rows[1].name)
+  if not TABLES[answer.rows[1].kind] then
+    return report(problems, fixes, relation .. " is no table and no view", {
+      "Name the table itself. To list them: db:tables()" })
+  end
   local missing, partly = {}, {}
   for _, row in ipairs(answer.rows) do
+    if CHANGEABLE[row.verb] and row.changeable & CHANGEABLE[row.verb] == 0 then
+      report(problems, fixes, ("nobody can %s on %s"):format(row.verb, relation), {
+        "Change the table under it, or give a view INSTEAD OF triggers." })
+    end
     if not row.granted then missing[#missing + 1] = row.verb end
     if not row.granted and row.partly then partly[#partly + 1] = row.verb end
   end
-  local relation = tostring(sql.identifier(answer.rows[1].schema, answer.rows[1].name))
   if #missing > 0 then
     local list = table.concat(missing, ", ")
     report(problems, fixes, ("it may not %s on %s%s"):format(list, relation, #partly > 0
@@ -118,14 +143,40 @@ local function look_at_table(db, role, entry, problems, fixes)
   end
 end
 
--- EXPLAIN looks at them as the statement would.
-local function may_run(db, given, facts)
-  local done, err = nil, facts.wrong
-  if facts.description and facts.explained then
-    done, err = check_item.explain(db, given.query, { n = #facts.description.parameters })
+local CHANGES <const> = { Insert = true, Update = true, Delete = true, Merge = true }
+
+-- Does a plan as text change rows, or lock them?
+local function plan_writes(rows)
+  for _, row in ipairs(rows) do
+    local node = row[1]:match "^%s*%-?>?%s*(%a+)"
+    if node == "LockRows" or CHANGES[node] and row[1]:find(node .. " on ", 1, true) then
+      return true
+    end
   end
-  if done then return item("privileges", true, facts.role .. " may run the statement.") end
-  if err and err.kind == "permission_denied" then
+  return false
+end
+
+local READ_ONLY <const> = "the connection is read-only, so that nothing can be changed with it"
+local NOT_READ_ONLY <const> = "Connect without readonly = true, or to the primary server."
+
+-- EXPLAIN looks at tables and columns as the statement would. NULLs in place of values may let it
+-- pass over a part of the statement.
+local function may_run(db, given, facts)
+  local plan, err = nil, facts.wrong
+  local values, needed = given.parameters, facts.description and #facts.description.parameters
+  local exact = needed == 0 or values ~= nil and not facts.misfit
+    and (values.n or #values) == needed
+  if facts.description and facts.explained then
+    plan, err = check_item.explain(db, given.query, exact and values or { n = needed })
+  end
+  if plan and facts.read_only == "on" and plan_writes(plan.rows) then
+    return item("privileges", false, ("%s may not run the statement: %s."):format(facts.role,
+      READ_ONLY), { NOT_READ_ONLY })
+  elseif plan then
+    return item("privileges", true, ("%s may use the tables and columns that the statement names; "
+      .. "what functions, defaults and triggers need is looked at when it runs%s."):format(
+      facts.role, exact and "" or ". Give its `parameters`: this was tried with NULLs"))
+  elseif err and err.kind == "permission_denied" then
     return failed("privileges", facts.role .. " may not run the statement", err)
   end
 end
@@ -140,15 +191,14 @@ end
 function M.privileges(db, given, facts)
   if not given.privileges then return may_run(db, given, facts) end
   local problems, fixes, has, writing = {}, {}, {}, false
-  local role = tostring(sql.identifier(facts.role))
+  local role = check_item.quoted(facts.role)
   for _, entry in ipairs(given.privileges) do
     look_at_table(db, role, entry, problems, fixes)
     has[#has + 1] = table.concat(entry.verbs, ", ") .. " on " .. sql.table_name(entry.name)
     writing = writing or writes(entry.verbs)
   end
   if writing and facts.read_only == "on" then
-    report(problems, fixes, "the connection is read-only, so that nothing can be changed with it",
-      { "Connect without readonly = true, or to the primary server." })
+    report(problems, fixes, READ_ONLY, { NOT_READ_ONLY })
   end
   if #problems == 0 then
     return item("privileges", true, ("%s may %s."):format(facts.role, table.concat(has, "; ")))

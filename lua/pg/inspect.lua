@@ -42,7 +42,10 @@ SELECT c.relkind AS kind, a.attname AS name,
        pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
        NOT (SELECT pg_catalog.bool_or(w.strict) FROM walk AS w
              WHERE w.number OPERATOR(pg_catalog.=) a.attnum) AS nullable,
-       CASE WHEN NOT {computed} THEN {expression} END AS "default",
+       CASE WHEN NOT {computed} THEN COALESCE({expression},
+         (SELECT t.typdefault FROM pg_catalog.pg_type AS t
+           WHERE t.oid OPERATOR(pg_catalog.=) a.atttypid
+             AND t.typtype OPERATOR(pg_catalog.=) 'd')) END AS "default",
        pg_catalog.array_position(k.conkey, a.attnum) AS key,
        (SELECT pg_catalog.array_agg(e.enumlabel::pg_catalog.text ORDER BY e.enumsortorder)
           FROM walk AS w JOIN pg_catalog.pg_enum AS e
@@ -144,7 +147,7 @@ end
 ---@field name string
 ---@field type string as PostgreSQL writes it: "character varying(40)", "numeric(10,2)", "text[]"
 ---@field nullable boolean whether the column and its domain take NULL
----@field default? string the expression's text
+---@field default? string the expression's text, of the column or of its domain
 ---@field key? integer its place in the primary key, from 1
 ---@field values? string[] the labels of an enum, in their order; of an array's elements, too
 ---@field identity? "always"|"by default"
@@ -250,6 +253,20 @@ local function explain_form(query, ...)
   return query
 end
 
+--- Runs an EXPLAIN that runs nothing. The planner may call functions that are declared to change
+--- nothing, so they are not let change anything.
+---@param db pg.Connection
+---@param call pg.Call
+---@return pg.Result|nil
+---@return pg.Error?
+function inspect.planned(db, call)
+  return db:dry_run(function(tx)
+    local guarded, err = tx:execute "SET TRANSACTION READ ONLY"
+    if not guarded then return nil, err end
+    return tx:query(call)
+  end)
+end
+
 -- Analyzed, the statement runs: what it did is undone.
 local function explain_rows(db, given, format)
   local call = { query = inspect.explain_text(given, format), parameters = given.parameters,
@@ -258,7 +275,7 @@ local function explain_rows(db, given, format)
   if given.analyze then
     result, err = db:dry_run(function(tx) return tx:query(call) end)
   else
-    result, err = db:query(call)
+    result, err = inspect.planned(db, call)
   end
   return result and result.rows, err
 end
