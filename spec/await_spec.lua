@@ -70,7 +70,7 @@ teardown(function()
 end)
 
 describe("a wait function", function()
-  it("lets three connections of one thread wait at once, and is told what for", function()
+  it("lets three connections of one thread wait at once, and is told what for (E26)", function()
     local loop, sums = scheduler(), {}
     local started = core.now()
     for i = 1, 3 do
@@ -362,7 +362,7 @@ describe("a query", function()
 
   for _, place in ipairs(places) do
     local where <const>, yields <const>, run <const> = table.unpack(place)
-    it("works in " .. where, function()
+    it("works in " .. where .. " (E8)", function()
       if where == "the main chunk" then
         assert.are.equal("4222012", run(ask))
         assert.are.equal(0, #loop.calls)

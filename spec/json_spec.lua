@@ -145,7 +145,7 @@ describe("JSON decoding", function()
     end
   end)
 
-  it("goes 1000 levels deep and no further", function()
+  it("goes 1000 levels deep and no further (E20)", function()
     assert.is_table(read(nested("[", "", "]", 1000)))
     assert.is_table(read(nested('{"a":', "{}", "}", 999)))
     for _, text in ipairs {
@@ -331,7 +331,7 @@ describe("JSON encoding", function()
     end
   end)
 
-  it("goes 1000 levels deep and no further, so cycles end", function()
+  it("goes 1000 levels deep and no further, so cycles end (E20)", function()
     local list, object = { null }, { a = null }
     for _ = 2, 1000 do
       list, object = { list }, { a = object }

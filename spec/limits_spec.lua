@@ -340,7 +340,7 @@ describe("db:cancel()", function()
     db:close()
   end)
 
-  it("ends the wait for a server that does not answer", function()
+  it("ends the wait for a server that does not answer (C17)", function()
     local proxy <close> = faultproxy.start(program, ways.TCP)
     local started = core.now()
     local db, err = besides(LONG, support.merge(proxy.options, { timeout = 40 }), function(_, db)

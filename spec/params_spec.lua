@@ -184,7 +184,7 @@ SELECT $1 = false AS a, $2 = 0 AS b, $3 = '' AS c, $4::text IS NULL AS d]], fals
       end)
     end
 
-    it("P9: has a decimal point under a locale with a comma", function()
+    it("P9 E19: has a decimal point under a locale with a comma", function()
       local folder = support.folder()
       local function write(name, text)
         local file <close> = assert(io.open(folder .. "/" .. name, "w"))

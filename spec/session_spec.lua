@@ -456,3 +456,21 @@ describe("what is known of a table", function()
     assert(db:execute "DROP SCHEMA one, two CASCADE")
   end)
 end)
+
+describe("a descriptor above 1024", function()
+  it("is waited for as any other: select() could not (C27)", function()
+    local file <const> = os.tmpname()
+    support.write(file, ([[
+      local pg, files = require "pg", {}
+      for i = 1, 1100 do files[i] = assert(io.open "/dev/null") end
+      local db <close> = assert(pg.connect "host=%s port=%d user=%s dbname=postgres")
+      print(select(2, db:query { query = "SELECT pg_sleep(30)", timeout = 0.2 }).kind)
+      print(db:query "SELECT 7 AS x".rows[1].x)]]):format(server.options.host, server.options.port,
+      server.options.user))
+    local output, errors = support.run("ulimit -n 2000 && " .. support.lua .. " " .. file)
+    os.remove(file)
+    if errors:find "ulimit" then return pending("no more than 1024 descriptors: " .. errors) end
+    assert.equal("", errors)
+    assert.equal("query_timeout\n7\n", output)
+  end)
+end)
