@@ -86,7 +86,7 @@ describe("the kind of a failed connect", function()
     { "ssl", "ssl_failed", at .. "SSL error: tlsv13 alert certificate required\n" },
     { "ssl", "ssl_failed", at .. 'server certificate for "other.example" does not match host name '
       .. '"127.0.0.1"\n' },
-    { "ssl", "ssl_failed", at .. 'root certificate file "/root/.postgresql/root.crt" does not '
+    { "ssl", "ssl_failed", at .. 'root certificate file "/home/ann/.postgresql/root.crt" does not '
       .. "exist\nEither provide the file or change sslmode to disable server certificate "
       .. "verification.\n" },
     { "ssl", "ssl_failed", at .. 'private key file "/k" has group or world access\n' },

@@ -150,6 +150,12 @@ RESET client_min_messages]])
   return db
 end
 
+--- As Lua's assert, which busted replaces by one that words the error object anew.
+function support.must(answer, ...)
+  if not answer then error((...), 0) end
+  return answer, ...
+end
+
 --- How many sessions there are besides the one that asks.
 function support.sessions(db)
   return support.value(db, [[SELECT count(*) FROM pg_stat_activity

@@ -10,8 +10,8 @@ local socket = require "socket"
 local support = require "spec.support"
 local throwaway = require "pg.throwaway"
 
-local failed <const>, raises <const>, value <const> =
-  support.failed, support.raises, support.value
+local failed <const>, raises <const>, value <const>, must <const> =
+  support.failed, support.raises, support.value, support.must
 
 local server, other, db, folder, program
 
@@ -36,12 +36,6 @@ CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0)]])
 end)
 
 after_each(function() db:close() end)
-
--- As Lua's assert, which busted replaces by one that words the error object anew.
-local function must(answer, ...)
-  if not answer then error((...), 0) end
-  return answer, ...
-end
 
 -- What other sessions see.
 local function ids()

@@ -9,7 +9,8 @@ local support = require "spec.support"
 local throwaway = require "pg.throwaway"
 
 local failed <const>, raises <const>, same <const> = support.failed, support.raises, support.same
-local value <const>, contains <const> = support.value, support.contains
+local value <const>, contains <const>, must <const> =
+  support.value, support.contains, support.must
 
 local server, other, db, conn_of_wait
 
@@ -33,12 +34,6 @@ CREATE TABLE child (t int REFERENCES t DEFERRABLE INITIALLY DEFERRED)]])
 end)
 
 after_each(function() db:close() end)
-
--- As Lua's assert, which busted replaces by one that words the error object anew.
-local function must(answer, ...)
-  if not answer then error((...), 0) end
-  return answer, ...
-end
 
 -- What other sessions see.
 local function ids()
