@@ -272,18 +272,11 @@ static int guard(lua_State *L)
 }
 
 /* core.leave(scope): what it has begun has ended; core.abandon(scope): it has
- * not. core.is_open(scope). */
+ * not. */
 static int leave_scope(lua_State *L)
 {
   leave(luaL_checkudata(L, 1, scope_name));
   return 0;
-}
-
-static int is_open(lua_State *L)
-{
-  const lpg_scope *s = luaL_checkudata(L, 1, scope_name);
-  lua_pushboolean(L, s->open);
-  return 1;
 }
 
 /* core.spoil(db, err): as if a statement had failed with it. */
@@ -323,11 +316,9 @@ void lpg_transaction_open_library(lua_State *L, int core)
   static const luaL_Reg meta[] = {
       {"__gc", scope_abandon}, {"__close", scope_abandon}, {NULL, NULL}};
   static const luaL_Reg functions[] = {
-      {"scope", new_scope},       {"enter", enter},
-      {"guard", guard},           {"leave", leave_scope},
-      {"abandon", scope_abandon}, {"is_open", is_open},
-      {"spoil", spoil},           {"lose", lose},
-      {"command", command},       {NULL, NULL}};
+      {"scope", new_scope},   {"enter", enter},           {"guard", guard},
+      {"leave", leave_scope}, {"abandon", scope_abandon}, {"spoil", spoil},
+      {"lose", lose},         {"command", command},       {NULL, NULL}};
   luaL_newmetatable(L, scope_name);
   luaL_setfuncs(L, meta, 0);
   lua_pushboolean(L, 0);

@@ -104,8 +104,8 @@ end
 --- for one whose transaction the server has failed anyway. One that cannot be used
 --- now (another coroutine's statement runs on it) does it before its next statement.
 local function roll_back(db, scope, savepoint)
-  core.guard(scope, false)
-  if not core.is_open(scope) then return end
+  local _, _, open = core.guard(scope, false)
+  if not open then return end
   local state = db:status().state
   if state == "busy" and not core.is_free(db) then return core.abandon(scope) end
   if state ~= "closed" and state ~= "lost" and core.in_transaction(db) ~= false then
