@@ -50,6 +50,7 @@ build = {
         "src/notice.c",
         "src/outcome.c",
         "src/params.c",
+        "src/process.c",
         "src/relay.c",
         "src/result.c",
         "src/rows.c",

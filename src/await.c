@@ -3,7 +3,6 @@
 
 #include <lauxlib.h>
 #include <poll.h>
-#include <unistd.h>
 
 #include "deadline.h"
 #include "error.h"
@@ -43,7 +42,7 @@ static void give_up(lpg_op *op)
   lpg_scope_tear(c, op->several);
   if (c->closed)
     lpg_conn_shut(c);
-  else if (c->process != getpid())
+  else if (!lpg_process_is_ours(&c->process))
     return;
   else if (c->wire.phase == LPG_CONNECTING)
     lpg_wire_close(&c->wire);
@@ -123,7 +122,8 @@ static bool hold(lpg_op *op)
 {
   if (op->conn && op->conn->closed)
     lpg_conn_shut(detach(op));
-  else if (op->conn && !op->conn->held && op->conn->process != getpid())
+  else if (op->conn && !op->conn->held &&
+           !lpg_process_is_ours(&op->conn->process))
     detach(op); /* others' code forked: the child lets the parent's be */
   if (!op->conn)
     return false;
@@ -197,27 +197,32 @@ int lpg_await(lua_State *L, int status, lua_KContext context)
     lua_settop(L, slot + op->kept); /* what `wait` left */
     if (!hold(op))
       return lpg_raise(L, "the connection was closed during this call");
+    int results = LPG_CONTINUE;
     lpg_step need = lpg_wire_step(&op->conn->wire);
     switch (need) {
     case LPG_READ:
     case LPG_WRITE:
     case LPG_READ_WRITE:
-      wait(L, op, slot, need);
+      if (op->rest)
+        results = op->rest(L, op, slot);
+      if (results == LPG_CONTINUE)
+        wait(L, op, slot, need);
       break;
     case LPG_RESULT:
-      op->result(L, op, slot);
-      breathe(L, op, slot);
+    case LPG_ROOM:
+      results = (need == LPG_ROOM ? op->rest : op->result)(L, op, slot);
+      if (results == LPG_CONTINUE)
+        breathe(L, op, slot);
       break;
     case LPG_AGAIN:
       breathe(L, op, slot);
       break;
-    case LPG_DONE: {
-      int results = op->done(L, op, slot);
-      if (results != LPG_CONTINUE)
-        return results;
+    case LPG_DONE:
+      results = op->done(L, op, slot);
       break;
     }
-    }
+    if (results != LPG_CONTINUE)
+      return results;
   }
 }
 

@@ -17,11 +17,13 @@ typedef struct lpg_op {
   int kept;          /* stack slots above its own that belong to it */
   double ticked;
   unsigned stretch;
-  /* Called for LPG_RESULT, with the stack at slot + kept. e */
-  void (*result)(lua_State *L, struct lpg_op *op, int slot);
-  /* Called for LPG_DONE: sends what comes next and answers LPG_CONTINUE, or
-   * ends the operation and answers how many results are on the top. e */
+  /* Called with the stack at slot + kept: for LPG_RESULT, for LPG_DONE, and,
+   * if it is not NULL, for LPG_ROOM and before each wait. They answer
+   * LPG_CONTINUE, or end the operation and answer how many results are on the
+   * top. e */
+  int (*result)(lua_State *L, struct lpg_op *op, int slot);
   int (*done)(lua_State *L, struct lpg_op *op, int slot);
+  int (*rest)(lua_State *L, struct lpg_op *op, int slot);
 
   /* what run.c and connect.c keep here */
   int stage, action, first, count;

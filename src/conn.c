@@ -4,7 +4,6 @@
 #include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "await.h"
 #include "error.h"
@@ -18,7 +17,7 @@ void lpg_conn_close(lpg_conn *c)
   if (c->op)
     c->op->conn = NULL;
   c->op = NULL;
-  if (c->process != getpid())
+  if (!lpg_process_is_ours(&c->process))
     lpg_wire_disown(&c->wire);
   else
     lpg_wire_close(&c->wire);
@@ -30,7 +29,7 @@ void lpg_conn_shut(lpg_conn *c)
   c->closed = true;
   if (c->held)
     return;
-  bool own = c->process == getpid();
+  bool own = lpg_process_is_ours(&c->process);
   if (lpg_wire_busy(&c->wire) && own)
     lpg_wire_stop(&c->wire, LPG_ABANDONED);
   if (c->op && c->has_wait && own)
@@ -44,6 +43,7 @@ static int collect(lua_State *L)
   lpg_conn *c = luaL_checkudata(L, 1, conn_name);
   c->closed = true; /* also for a finalizer that still has a handle on it */
   lpg_conn_close(c);
+  lpg_process_free(&c->process);
   return 0;
 }
 
@@ -52,8 +52,8 @@ lpg_conn *lpg_conn_new(lua_State *L)
   lpg_conn *c = lua_newuserdatauv(L, sizeof *c, LPG_CONN_VALUES);
   memset(c, 0, sizeof *c);
   lpg_wire_init(&c->wire);
-  c->process = getpid();
   luaL_setmetatable(L, conn_name);
+  lpg_process_init(&c->process);
   return c;
 }
 
@@ -80,7 +80,7 @@ static void need_ours(lua_State *L, const lpg_handle *h)
     lpg_raise(L, "the transaction has ended");
   if (c->closed)
     lpg_raise(L, "the connection is closed");
-  if (c->process != getpid())
+  if (!lpg_process_is_ours(&c->process))
     lpg_raise(L, "the connection belongs to the process that opened it: "
                  "connect anew after a fork");
 }

@@ -7,9 +7,9 @@
 #define LPG_CONN_H
 
 #include <lua.h>
-#include <sys/types.h>
 
 #include "params.h"
+#include "process.h"
 #include "settings.h"
 #include "wire.h"
 
@@ -20,15 +20,15 @@ enum { LPG_UNDO = 64 };
 
 typedef struct lpg_conn {
   lpg_wire wire;
-  lpg_params params; /* of the request being sent */
-  struct lpg_op *op; /* the operation under way, or NULL */
-  pid_t process;     /* a forked child must not touch the connection */
-  bool closed;       /* by the program */
-  bool held;         /* an operation works on the wire: closing has to wait */
-  bool has_wait;     /* LPG_CONN_WAIT holds a function */
-  bool pooler;       /* something stands between us and the server */
-  bool utf8;         /* the server's own encoding is UTF8 */
-  int encoding;      /* the client's, by libpq's number; -1: not reported */
+  lpg_params params;   /* of the request being sent */
+  struct lpg_op *op;   /* the operation under way, or NULL */
+  lpg_process process; /* a forked child must not touch the connection */
+  bool closed;         /* by the program */
+  bool held;           /* an operation works on the wire: closing has to wait */
+  bool has_wait;       /* LPG_CONN_WAIT holds a function */
+  bool pooler;         /* something stands between us and the server */
+  bool utf8;           /* the server's own encoding is UTF8 */
+  int encoding;        /* the client's, by libpq's number; -1: not reported */
   bool shy; /* text results cannot be trusted here: binary where possible */
   bool readonly;
   enum { LPG_SETTLED, LPG_TABLES, LPG_DDL } unsettled; /* by a transaction */

@@ -57,16 +57,16 @@ static const char *push_setup(lua_State *L, const lpg_conn *c)
       c->version < SHORTEST_FLOATS ? 3 : 1, ours, readonly);
 }
 
-static void on_setup(lua_State *L, lpg_op *op, int slot)
+static int on_setup(lua_State *L, lpg_op *op, int slot)
 {
   (void)L;
   (void)slot;
   lpg_conn *c = op->conn;
   const PGresult *r = c->wire.result;
-  if (op->stage != SETTING_UP || PQntuples(r) != 1)
-    return;
   /* Behind a pooler other clients may set at any time what text depends on. */
-  c->shy = c->pooler = atoi(PQgetvalue(r, 0, 0)) != PQbackendPID(c->wire.pg);
+  if (op->stage == SETTING_UP && PQntuples(r) == 1)
+    c->shy = c->pooler = atoi(PQgetvalue(r, 0, 0)) != PQbackendPID(c->wire.pg);
+  return LPG_CONTINUE;
 }
 
 /* --- the ends --------------------------------------------------------- */

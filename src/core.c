@@ -23,6 +23,8 @@
 #include "transaction.h"
 
 _Static_assert(sizeof(lua_Integer) == 8, "int8 needs 64-bit Lua integers");
+_Static_assert(sizeof(lua_Number) == sizeof(double),
+               "float8 needs Lua floats that are doubles");
 
 /* core.mark_lists(metatable): lua-cjson's empty_array_mt, where it has one. */
 static int mark_lists(lua_State *L)

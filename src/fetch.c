@@ -55,6 +55,7 @@ static void keep_failure(lpg_wire *w, PGresult *result)
   }
   PQclear(w->failure);
   w->failure = result;
+  w->failed = w->command;
 }
 
 /* Idle, proven by an answer and ReadyForQuery; or lost. */
@@ -118,46 +119,71 @@ static lpg_step more(lpg_wire *w)
   }
   w->dry = false;
   w->awaited = true;
-  return lpg_relay_blocked(&w->relay) ? LPG_READ_WRITE : LPG_READ;
+  return !w->flushed || lpg_relay_blocked(&w->relay) ? LPG_READ_WRITE
+                                                     : LPG_READ;
 }
 
-/* Nobody asked for COPY: IN is ended with an error, OUT is cancelled and what
- * still comes is dropped. */
+/* Nobody asked for this COPY: IN is ended with an error, OUT is cancelled and
+ * what still comes is dropped. */
 static void refuse_copy(lpg_wire *w, ExecStatusType status)
 {
   if (status == PGRES_COPY_OUT) {
-    w->copying = true;
+    w->copying = LPG_COPYING_OUT;
     lpg_wire_stop(w, LPG_COPY);
-  } else if (PQputCopyEnd(w->pg, "COPY FROM STDIN needs copy_in") >= 0) {
-    w->stop = w->stop == LPG_RUNS ? LPG_COPY : w->stop;
-    w->flushed = false;
+    w->dropped = true;
   } else {
-    w->broken = true;
+    w->stop = w->stop == LPG_RUNS ? LPG_COPY : w->stop;
+    lpg_wire_put_end(w, "COPY FROM STDIN needs copy_in");
   }
 }
 
-/* Answers LPG_AGAIN when the COPY has ended, or a stretch of it is done. */
-static lpg_step drain_copy(lpg_wire *w)
+/* A row of COPY TO STDOUT, or the end of it. */
+static lpg_step copy_out(lpg_wire *w)
 {
   for (int i = 0; i < LPG_STRETCH; i++) {
-    char *data = NULL;
-    int n = PQgetCopyData(w->pg, &data, 1);
-    PQfreemem(data);
-    if (n == 0)
+    w->size = PQgetCopyData(w->pg, &w->data, 1);
+    if (w->size == 0)
       return w->broken ? lpg_wire_lose(w) : more(w);
     w->since = 0;
-    if (n < 0) {
-      w->copying = false;
-      break;
+    if (w->size < 0) {
+      w->copying = LPG_NOT_COPYING;
+      return LPG_AGAIN;
     }
+    w->received = w->size;
+    if (w->received > w->limits.result && !w->dropped) {
+      w->dropped = true;
+      lpg_wire_stop(w, LPG_TOO_LARGE);
+    }
+    if (!w->dropped)
+      return LPG_RESULT;
+    lpg_wire_drop_data(w);
+    if (w->phase != LPG_FETCHING && w->phase != LPG_DRAINING)
+      break;
   }
   return LPG_AGAIN;
+}
+
+/* All is sent, or the server is slow to take it. */
+static lpg_step copy_in(lpg_wire *w)
+{
+  if (w->broken)
+    return lpg_wire_lose(w);
+  w->awaited = !w->flushed;
+  return w->flushed ? LPG_ROOM : LPG_READ_WRITE;
+}
+
+static void take_copy(lpg_wire *w, ExecStatusType status)
+{
+  w->copying = status == PGRES_COPY_IN ? LPG_COPYING_IN : LPG_COPYING_OUT;
+  w->expected = PGRES_EMPTY_QUERY;
 }
 
 /* A row, counted. Answers whether the caller shall see it. */
 static bool admit(lpg_wire *w, PGresult *result)
 {
   w->since = 0;
+  if (w->limits.each)
+    w->received = 0;
   for (int i = 0, n = PQntuples(result); i < n; i++)
     w->received += (double)lpg_wire_row_bytes(result, i);
   if (w->received > w->limits.result && !w->dropped) {
@@ -171,27 +197,36 @@ static bool admit(lpg_wire *w, PGresult *result)
 static lpg_step sort(lpg_wire *w, PGresult *result)
 {
   ExecStatusType status = PQresultStatus(result);
-  w->answered = true;
+  bool seen = w->command >= w->first && w->command < w->last;
+  w->answered = w->told = true;
   switch (status) {
   case PGRES_SINGLE_TUPLE:
   case PGRES_TUPLES_OK:
   case PGRES_COMMAND_OK:
   case PGRES_EMPTY_QUERY:
-    if (w->preluding || !admit(w, result))
+    if (!seen || !admit(w, result))
       break;
     w->result = result;
     return LPG_RESULT;
   case PGRES_PIPELINE_SYNC:
-    w->synced = true;
+    w->syncs--;
+    w->told = false;
     break;
   case PGRES_COPY_IN:
   case PGRES_COPY_OUT:
   case PGRES_COPY_BOTH:
+    if (status == w->expected && w->phase == LPG_FETCHING) {
+      take_copy(w, status);
+      w->result = result;
+      return LPG_RESULT;
+    }
     refuse_copy(w, status);
     break;
   case PGRES_PIPELINE_ABORTED:
     break;
   default: /* PGRES_FATAL_ERROR, PGRES_BAD_RESPONSE */
+    if (w->command < w->asides && PQstatus(w->pg) == CONNECTION_OK)
+      break;
     keep_failure(w, result);
     return LPG_AGAIN;
   }
@@ -199,13 +234,35 @@ static lpg_step sort(lpg_wire *w, PGresult *result)
   return LPG_AGAIN;
 }
 
-static lpg_step flush(lpg_wire *w)
+static void flush(lpg_wire *w)
 {
   int left = PQflush(w->pg);
   w->flushed = left <= 0;
   w->broken |= left < 0;
-  w->awaited = !w->flushed;
-  return w->flushed ? LPG_AGAIN : LPG_READ_WRITE;
+}
+
+/* Rows of the caller's commands shall come one by one, else a result would
+ * have no bounds: to be said once a command, before its answer is looked at. */
+static bool ask_for_rows(lpg_wire *w)
+{
+  if (!w->pipelined || w->whole || w->by_row || w->command < w->first ||
+      w->command >= w->last || w->command >= w->queued ||
+      PQpipelineStatus(w->pg) != PQ_PIPELINE_ON)
+    return true;
+  return w->by_row = PQsetSingleRowMode(w->pg);
+}
+
+/* A command of a pipeline has answered. */
+static void end_command(lpg_wire *w)
+{
+  if (!w->told)
+    return;
+  w->told = w->by_row = false;
+  w->command++;
+  if (w->stop == LPG_RUNS)
+    w->received = 0;
+  if (w->first > 0 && w->command == w->first)
+    lpg_notices_clear(&w->notices); /* of what is ours */
 }
 
 static lpg_step fetch(lpg_wire *w)
@@ -213,29 +270,28 @@ static lpg_step fetch(lpg_wire *w)
   for (int i = 0; i < LPG_STRETCH; i++) {
     if (w->phase == LPG_CANCELLING || w->phase == LPG_LOST)
       return w->phase == LPG_LOST ? LPG_DONE : LPG_AGAIN;
-    if (!w->flushed) {
-      lpg_step need = flush(w);
-      if (need != LPG_AGAIN)
-        return need;
-    }
-    if (w->copying)
-      return drain_copy(w);
-    if (PQstatus(w->pg) == CONNECTION_OK && PQisBusy(w->pg))
-      return w->broken ? lpg_wire_lose(w)
-                       : more(w); /* PQgetResult would block */
+    if (!w->flushed)
+      flush(w);
+    if (w->copying != LPG_NOT_COPYING)
+      return w->copying == LPG_COPYING_IN ? copy_in(w) : copy_out(w);
+    bool sound = PQstatus(w->pg) == CONNECTION_OK;
+    if (sound && !ask_for_rows(w))
+      return lpg_wire_lose(w);
+    bool room = w->open && w->flushed && !w->broken;
+    if (sound && w->open && w->command == w->queued)
+      return room ? LPG_ROOM : w->broken ? lpg_wire_lose(w) : more(w);
+    if (sound && PQisBusy(w->pg)) /* PQgetResult would block */
+      return room ? LPG_ROOM : w->broken ? lpg_wire_lose(w) : more(w);
     PGresult *result = PQgetResult(w->pg);
-    if (!result && w->preluding && PQstatus(w->pg) == CONNECTION_OK) {
-      w->preluding = false;           /* the statement itself is next */
-      lpg_notices_clear(&w->notices); /* the prelude's */
-      if (!PQsetSingleRowMode(w->pg))
-        return lpg_wire_lose(w); /* the result would have no bounds */
-      continue;
-    }
-    if (!result && (!w->pipelined || w->synced || w->broken ||
-                    PQstatus(w->pg) != CONNECTION_OK))
+    if (result) {
+      if (sort(w, result) == LPG_RESULT)
+        return LPG_RESULT;
+    } else if (w->pipelined && (w->open || w->syncs > 0) &&
+               PQstatus(w->pg) == CONNECTION_OK) {
+      end_command(w);
+    } else {
       return finish(w);
-    if (result && sort(w, result) == LPG_RESULT)
-      return LPG_RESULT;
+    }
   }
   return LPG_AGAIN;
 }

@@ -18,6 +18,14 @@ static bool seen(lua_State *L)
   return again;
 }
 
+/* A type without a row is shown as its text. */
+static lpg_decode *decoder(const lpg_type *type, bool binary)
+{
+  if (!type)
+    return binary ? NULL : lpg_decode_string;
+  return binary ? type->binary : type->text;
+}
+
 lpg_plan *lpg_plan_new(lua_State *L, const PGresult *result)
 {
   int count = PQnfields(result);
@@ -36,6 +44,7 @@ lpg_plan *lpg_plan_new(lua_State *L, const PGresult *result)
     column->type = lpg_type_find(column->oid);
     plan->can_binary &= column->type && column->type->binary;
     pays |= column->type && column->type->prefers_binary;
+    column->decode = decoder(column->type, plan->binary);
     column->name = lua_pushstring(L, PQfname(result, i));
     column->again = seen(L);
     lua_rawseti(L, -3, i + 1);
@@ -83,19 +92,13 @@ void lpg_rows_new(lua_State *L, const lpg_plan *plan, int plan_index,
 }
 
 /* Pushes one value that is not NULL. */
-static const char *push_cell(lua_State *L, const lpg_plan *plan,
-                             const lpg_settings *settings, const char *bytes,
-                             size_t length, int i)
+static const char *push_cell(lua_State *L, const lpg_column *column,
+                             const lpg_view *view, const char *bytes,
+                             size_t length)
 {
-  const lpg_type *type = plan->columns[i].type;
-  if (plan->binary) {
-    if (!type || !type->binary)
-      return "the column's type has changed; run the statement again";
-    return type->binary(L, type, &settings->view, bytes, length);
-  }
-  if (!type)
-    return lpg_decode_string(L, type, &settings->view, bytes, length);
-  return type->text(L, type, &settings->view, bytes, length);
+  if (!column->decode)
+    return "the column's type has changed; run the statement again";
+  return column->decode(L, column->type, view, bytes, length);
 }
 
 /* The value on the top goes where the shape says; a keyed one lies above its
@@ -132,11 +135,12 @@ lpg_misread lpg_rows_append(lua_State *L, const lpg_plan *plan,
                     shape == LPG_KEYED ? plan->count : 0);
   if (shape == LPG_ARRAY && plan->count == 0)
     lpg_mark_list(L); /* [], where no value says so */
-  for (int i = 0; i < plan->count; i++) {
+  const lpg_column *column = plan->columns;
+  for (int i = 0; i < plan->count; i++, column++) {
     size_t length = (size_t)PQgetlength(result, row, i);
     bool null = length == 0 && PQgetisnull(result, row, i);
     bool absent = null && shape == LPG_KEYED && !settings->keep_null;
-    if (absent && !plan->columns[i].again)
+    if (absent && !column->again)
       continue;
     if (shape == LPG_KEYED)
       lua_rawgeti(L, names, i + 1);
@@ -146,11 +150,11 @@ lpg_misread lpg_rows_append(lua_State *L, const lpg_plan *plan,
     else if (null)
       lua_pushlightuserdata(L, NULL);
     else
-      problem =
-          push_cell(L, plan, settings, PQgetvalue(result, row, i), length, i);
+      problem = push_cell(L, column, &settings->view,
+                          PQgetvalue(result, row, i), length);
     if (problem) {
       lua_settop(L, top);
-      return (lpg_misread){problem, &plan->columns[i]};
+      return (lpg_misread){problem, column};
     }
     store(L, shape, rows, names, i, number);
   }

@@ -13,6 +13,7 @@
 typedef struct lpg_column {
   Oid oid;
   const lpg_type *type; /* NULL: no row in the table of types */
+  lpg_decode *decode;   /* for the plan's format; NULL: none */
   const char *name;     /* in the plan's table of names */
   bool again;           /* an earlier column has the same name */
 } lpg_column;

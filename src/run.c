@@ -126,7 +126,7 @@ static bool make_read_only(lpg_request *request)
 {
   char word[LPG_WORD];
   lpg_next_word(request->sql, word);
-  request->prelude = READ_ONLY;
+  request->before = READ_ONLY;
   return strcmp(word, "copy") != 0;
 }
 
@@ -200,7 +200,7 @@ static int advance(lua_State *L, lpg_op *op, int slot)
   return send_statement(L, op, slot);
 }
 
-static void on_result(lua_State *L, lpg_op *op, int slot)
+static int on_result(lua_State *L, lpg_op *op, int slot)
 {
   const PGresult *result = op->conn->wire.result;
   switch (op->stage) {
@@ -223,6 +223,7 @@ static void on_result(lua_State *L, lpg_op *op, int slot)
   default:
     break;
   }
+  return LPG_CONTINUE;
 }
 
 /* --- the end ---------------------------------------------------------- */

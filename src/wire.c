@@ -2,6 +2,7 @@
 #include "wire.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,12 @@ void lpg_wire_init(lpg_wire *w)
   w->cancel.done = -1;
 }
 
+void lpg_wire_drop_data(lpg_wire *w)
+{
+  PQfreemem(w->data);
+  w->data = NULL;
+}
+
 static void clear_outcome(lpg_wire *w)
 {
   PQclear(w->result);
@@ -33,6 +40,7 @@ static void clear_outcome(lpg_wire *w)
   free(w->words);
   w->result = w->failure = NULL;
   w->words = NULL;
+  lpg_wire_drop_data(w);
 }
 
 void lpg_wire_close(lpg_wire *w)
@@ -111,6 +119,16 @@ static bool descriptor_ready(const lpg_wire *w, short events)
 
 /* --- connecting ------------------------------------------------------- */
 
+/* A socket with the number of a closed standard stream would take in what the
+ * program prints, as if it were said to the server: such streams are opened
+ * onto nothing. */
+static void occupy_standard_streams(void)
+{
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+    if (fcntl(fd, F_GETFD) < 0)
+      (void)open("/dev/null", O_RDWR); /* takes the lowest number, fd */
+}
+
 void lpg_wire_connect(lpg_wire *w, const char *const *keywords,
                       const char *const *values, double deadline)
 {
@@ -121,6 +139,7 @@ void lpg_wire_connect(lpg_wire *w, const char *const *keywords,
   w->polling = PGRES_POLLING_WRITING;
   w->awaited = false;
   w->phase = LPG_CONNECTING;
+  occupy_standard_streams();
   w->pg = PQconnectStartParams(keywords, values, 0);
   if (!w->pg)
     return;
@@ -159,55 +178,118 @@ static lpg_step step_connecting(lpg_wire *w)
 
 /* --- sending ---------------------------------------------------------- */
 
-static bool send_statement(lpg_wire *w, const lpg_request *r)
-{
-  return PQsendQueryParams(w->pg, r->sql, r->count, r->types, r->values,
-                           r->lengths, r->formats, r->result_format);
-}
-
-/* One pipeline with one Sync is one transaction. */
-static bool send_with_prelude(lpg_wire *w, const lpg_request *r)
-{
-  w->pipelined = w->preluding = true;
-  return PQenterPipelineMode(w->pg) &&
-         PQsendQueryParams(w->pg, r->prelude, 0, NULL, NULL, NULL, NULL, 0) &&
-         send_statement(w, r) && PQpipelineSync(w->pg);
-}
-
-static bool send_request(lpg_wire *w, const lpg_request *r)
-{
-  switch (r->kind) {
-  case LPG_SCRIPT:
-    return PQsendQuery(w->pg, r->sql) && PQsetSingleRowMode(w->pg);
-  case LPG_STATEMENT:
-    return r->prelude ? send_with_prelude(w, r)
-                      : send_statement(w, r) && PQsetSingleRowMode(w->pg);
-  case LPG_DESCRIBE:
-    w->pipelined = true;
-    return PQenterPipelineMode(w->pg) &&
-           PQsendPrepare(w->pg, "", r->sql, r->count, r->types) &&
-           PQsendDescribePrepared(w->pg, "") && PQpipelineSync(w->pg);
-  }
-  return false;
-}
-
-bool lpg_wire_send(lpg_wire *w, const lpg_request *request,
-                   const lpg_limits *limits)
+static void begin(lpg_wire *w, const lpg_limits *limits)
 {
   clear_outcome(w);
   w->stop = LPG_RUNS;
-  w->dropped = w->flushed = w->awaited = w->broken = false;
-  w->pipelined = w->synced = w->partial = w->copying = w->dry = false;
+  w->dropped = w->flushed = w->awaited = w->broken = w->answered = false;
+  w->partial = w->dry = w->told = w->by_row = false;
+  w->pipelined = w->open = w->whole = false;
+  w->copying = LPG_NOT_COPYING;
+  w->expected = PGRES_EMPTY_QUERY;
+  w->queued = w->asides = w->command = w->failed = w->syncs = w->first = 0;
+  w->last = INT_MAX;
   w->steps = 0;
-  w->preluding = w->answered = false;
   w->received = w->since = 0;
   w->limits = *limits;
   w->started = lpg_now();
   w->deadline = w->started + limits->timeout;
   w->phase = LPG_FETCHING;
-  if (send_request(w, request))
-    return true;
-  /* A part of a pipeline may have gone out, which nothing can take back. */
+}
+
+static bool enter(lpg_wire *w)
+{
+  return w->pipelined = PQenterPipelineMode(w->pg);
+}
+
+static bool queue(lpg_wire *w, bool sent)
+{
+  w->queued += sent;
+  w->flushed = false;
+  return sent;
+}
+
+static bool sync(lpg_wire *w)
+{
+  bool sent = PQpipelineSync(w->pg);
+  w->syncs += sent;
+  w->flushed = false;
+  return sent;
+}
+
+static bool send_plain(lpg_wire *w, const char *sql)
+{
+  return queue(w, PQsendQueryParams(w->pg, sql, 0, NULL, NULL, NULL, NULL, 0));
+}
+
+static bool send_statement(lpg_wire *w, const lpg_request *r)
+{
+  int sent = r->name ? PQsendQueryPrepared(w->pg, r->name, r->count, r->values,
+                                           r->lengths, r->formats,
+                                           r->result_format)
+                     : PQsendQueryParams(w->pg, r->sql, r->count, r->types,
+                                         r->values, r->lengths, r->formats,
+                                         r->result_format);
+  return queue(w, sent);
+}
+
+static bool send_parse(lpg_wire *w, const char *name, const lpg_request *r)
+{
+  return queue(w, PQsendPrepare(w->pg, name, r->sql, r->count, r->types));
+}
+
+static bool send_asides(lpg_wire *w, const lpg_request *r)
+{
+  for (; w->asides < LPG_ASIDES && r->asides[w->asides]; w->asides++)
+    if (!send_plain(w, r->asides[w->asides]) || !sync(w))
+      return false;
+  return true;
+}
+
+/* With what is ours before and after it. One Sync is one transaction. */
+static bool send_in_pipeline(lpg_wire *w, const lpg_request *r)
+{
+  if (!enter(w) || !send_asides(w, r) ||
+      (r->before && !send_plain(w, r->before)) ||
+      (r->parse && !send_parse(w, r->name, r)))
+    return false;
+  w->first = w->queued;
+  w->last = w->first + 1;
+  return send_statement(w, r) && (!r->after || send_plain(w, r->after)) &&
+         sync(w);
+}
+
+static bool send_describe(lpg_wire *w, const lpg_request *r)
+{
+  w->whole = true;
+  w->first = 1;
+  return enter(w) && send_parse(w, "", r) &&
+         queue(w, PQsendDescribePrepared(w->pg, "")) && sync(w);
+}
+
+static bool send_request(lpg_wire *w, const lpg_request *r)
+{
+  switch (r->kind) {
+  case LPG_TO_SERVER:
+  case LPG_FROM_SERVER:
+    w->expected = r->kind == LPG_TO_SERVER ? PGRES_COPY_IN : PGRES_COPY_OUT;
+    /* fall through */
+  case LPG_SCRIPT:
+    return PQsendQuery(w->pg, r->sql) && PQsetSingleRowMode(w->pg);
+  case LPG_STATEMENT:
+    if (r->asides[0] || r->before || r->parse || r->after)
+      return send_in_pipeline(w, r);
+    return send_statement(w, r) && PQsetSingleRowMode(w->pg);
+  case LPG_DESCRIBE:
+    return send_describe(w, r);
+  }
+  return false;
+}
+
+/* libpq refused. A part of a pipeline may have gone out, which nothing can
+ * take back. */
+static bool refuse(lpg_wire *w)
+{
   bool left = !w->pipelined || PQpipelineStatus(w->pg) == PQ_PIPELINE_OFF ||
               PQexitPipelineMode(w->pg);
   if (!left || PQstatus(w->pg) == CONNECTION_BAD ||
@@ -216,6 +298,51 @@ bool lpg_wire_send(lpg_wire *w, const lpg_request *request,
   else
     w->phase = LPG_IDLE;
   return false;
+}
+
+bool lpg_wire_send(lpg_wire *w, const lpg_request *request,
+                   const lpg_limits *limits)
+{
+  begin(w, limits);
+  return send_request(w, request) || refuse(w);
+}
+
+bool lpg_wire_open(lpg_wire *w, const lpg_limits *limits)
+{
+  begin(w, limits);
+  w->open = true;
+  return enter(w) || refuse(w);
+}
+
+bool lpg_wire_queue(lpg_wire *w, const lpg_request *request)
+{
+  return send_statement(w, request) || refuse(w);
+}
+
+bool lpg_wire_seal(lpg_wire *w)
+{
+  w->open = false;
+  return sync(w) || refuse(w);
+}
+
+bool lpg_wire_put(lpg_wire *w, const char *data, size_t size)
+{
+  w->flushed = false;
+  w->broken |= PQputCopyData(w->pg, data, (int)size) < 0;
+  return !w->broken;
+}
+
+bool lpg_wire_put_end(lpg_wire *w, const char *reason)
+{
+  w->copying = LPG_NOT_COPYING;
+  w->flushed = false;
+  w->broken |= PQputCopyEnd(w->pg, reason) < 0;
+  return !w->broken;
+}
+
+void lpg_wire_extend(lpg_wire *w)
+{
+  w->deadline = lpg_now() + w->limits.timeout;
 }
 
 /* --- stopping --------------------------------------------------------- */
@@ -231,6 +358,12 @@ void lpg_wire_stop(lpg_wire *w, lpg_stop why)
   if (why == LPG_ABANDONED)
     w->dropped = true;
   w->deadline = lpg_now() + grace(w);
+  if (w->open) /* the server answers after Sync only */
+    lpg_wire_seal(w);
+  if (w->copying == LPG_COPYING_IN)
+    lpg_wire_put_end(w, "it was stopped");
+  if (w->phase == LPG_LOST)
+    return;
   if (lpg_cancel_start(&w->cancel, w->pg))
     w->phase = LPG_CANCELLING;
   else
@@ -275,6 +408,8 @@ lpg_step lpg_wire_step(lpg_wire *w)
 {
   PQclear(w->result);
   w->result = NULL;
+  if (w->data)
+    lpg_wire_drop_data(w);
   if (w->phase == LPG_CONNECTING)
     return step_connecting(w);
   if (!lpg_wire_busy(w))

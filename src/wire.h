@@ -19,7 +19,9 @@ typedef enum lpg_step {
   LPG_WRITE,      /* writable, */
   LPG_READ_WRITE, /* or either */
   LPG_AGAIN,      /* nothing to wait for: step again */
-  LPG_RESULT,     /* wire->result holds a row, or the end of a statement */
+  LPG_ROOM,       /* all is sent: more may be put, or the end of it */
+  LPG_RESULT,     /* wire->result holds a row, the end of a statement or the
+                   * beginning of COPY; or wire->data a row of COPY */
   LPG_DONE        /* the phase tells how it ended */
 } lpg_step;
 
@@ -44,14 +46,23 @@ typedef enum lpg_stop { /* why a statement was stopped */
 
 typedef enum lpg_kind {
   LPG_SCRIPT,    /* simple protocol: several statements, no parameters */
-  LPG_STATEMENT, /* extended protocol, unnamed statement */
-  LPG_DESCRIBE   /* Parse and Describe in one Sync; nothing runs */
+  LPG_STATEMENT, /* extended protocol */
+  LPG_DESCRIBE,  /* Parse and Describe in one Sync; nothing runs */
+  LPG_TO_SERVER, /* COPY FROM STDIN, by the simple protocol: no pipeline */
+  LPG_FROM_SERVER /* COPY TO STDOUT */
 } lpg_kind;
+
+enum { LPG_ASIDES = 8 };
 
 typedef struct lpg_request {
   lpg_kind kind;
   const char *sql;
-  const char *prelude; /* run before a statement, in its trip and transaction */
+  const char *name; /* of the prepared statement to run; NULL: none, unnamed */
+  bool parse;       /* it is prepared in this trip */
+  const char *asides[LPG_ASIDES]; /* run first, each for itself: what they */
+                                  /* answer counts for nothing */
+  const char *before; /* run before a statement, in its trip and transaction */
+  const char *after;  /* run after it, when it ended well */
   int count;
   const Oid *types; /* 0 where the server shall infer */
   const char *const *values;
@@ -63,6 +74,7 @@ typedef struct lpg_limits {
   double timeout; /* seconds; HUGE_VAL: none */
   double result;  /* bytes of all results of the request */
   bool strict;    /* at the deadline the connection is given up at once */
+  bool each;      /* `result` is a row's, not the whole result's */
 } lpg_limits;
 
 typedef struct lpg_wire {
@@ -70,6 +82,8 @@ typedef struct lpg_wire {
   lpg_phase phase;
   lpg_stop stop;
   PGresult *result;  /* what the last step answered; the next step clears it */
+  char *data;        /* the same: a row of COPY, */
+  int size;          /* its bytes */
   PGresult *failure; /* the first error with an SQLSTATE, else the last */
   char *words;       /* libpq's last words, when the connection ended */
   bool needs_password; /* the server asked for one and none was given */
@@ -87,11 +101,20 @@ typedef struct lpg_wire {
   bool awaited;  /* there was a wait: there may be something to read */
   bool partial;  /* data was taken in, and no whole message came of it */
   bool dry;      /* TLS has been asked for bytes that no poll would show */
-  bool copying;  /* COPY data comes, which is dropped */
   bool answered; /* by a result of any kind */
-  bool pipelined, preluding; /* the prelude's results are next */
-  bool synced;               /* the pipeline's end has come */
-  bool broken; /* the link is, but what was read before is still there */
+  bool broken;   /* the link is, but what was read before is still there */
+  enum { LPG_NOT_COPYING, LPG_COPYING_IN, LPG_COPYING_OUT } copying;
+  ExecStatusType expected; /* the way of COPY that was asked for */
+  /* A pipeline: its commands, from 0. Of the first `asides` nothing counts,
+   * [first, last) are the caller's, all others are ours. */
+  bool pipelined, open; /* more commands may be put */
+  int queued, asides, first, last;
+  int command;  /* that answers now */
+  int failed;   /* that answered with the failure */
+  int syncs;    /* still to be answered */
+  bool told;    /* it has answered something */
+  bool whole;   /* results come whole, */
+  bool by_row;  /* or row by row: said for this command */
   unsigned steps;
   double since; /* bytes through the relay since the last whole message */
   size_t noticed;
@@ -110,6 +133,17 @@ void lpg_wire_keep_words(lpg_wire *w);
  * PQerrorMessage says why. Values are copied by libpq before it returns. */
 bool lpg_wire_send(lpg_wire *w, const lpg_request *request,
                    const lpg_limits *limits);
+/* Begins a pipeline of statements of the caller; all are one transaction. */
+bool lpg_wire_open(lpg_wire *w, const lpg_limits *limits);
+/* At LPG_ROOM: one more statement, or the pipeline's end. */
+bool lpg_wire_queue(lpg_wire *w, const lpg_request *request);
+bool lpg_wire_seal(lpg_wire *w);
+/* At LPG_ROOM of a COPY FROM STDIN: data, which libpq copies; or its end, with
+ * a reason when nothing of it shall be stored. */
+bool lpg_wire_put(lpg_wire *w, const char *data, size_t size);
+bool lpg_wire_put_end(lpg_wire *w, const char *reason);
+/* The program was busy with what came: its time is not the server's. */
+void lpg_wire_extend(lpg_wire *w);
 lpg_step lpg_wire_step(lpg_wire *w);
 /* Asks the server to stop the current statement; steps then end in LPG_IDLE,
  * or in LPG_LOST when the server does not answer in the grace time. */
@@ -129,6 +163,8 @@ void lpg_wire_wake(const lpg_wire *w);
 void lpg_wire_close(lpg_wire *w);
 /* In a forked child: lets go without a word to the server. */
 void lpg_wire_disown(lpg_wire *w);
+
+void lpg_wire_drop_data(lpg_wire *w);
 
 /* Bytes of a row as it crosses the wire. */
 size_t lpg_wire_row_bytes(const PGresult *result, int row);
