@@ -31,6 +31,7 @@ static bool suits(lpg_action action, const char *word)
     return !strcmp(word, "delete") || !strcmp(word, "with");
   case LPG_QUERY:
   case LPG_EXECUTE:
+  case LPG_EACH:
   case LPG_DESCRIPTION:
     break;
   }
@@ -71,6 +72,12 @@ static bool refused(lua_State *L, lpg_action action, int count)
           : "delete takes a statement that begins with DELETE or WITH",
       *word ? "begins with " : "begins with no word", word);
   return true;
+}
+
+/* nil and the error on the top; an iterator raises it. */
+static int give_error(lua_State *L, lpg_action action)
+{
+  return action == LPG_EACH ? lua_error(L) : 2;
 }
 
 static int refuse(lua_State *L)
@@ -175,16 +182,18 @@ static int act(lua_State *L, lpg_action action)
   c.settings = handle->settings;
   if (lua_type(L, 2) == LUA_TTABLE) {
     if (!take_table(L, action, &c))
-      return 2;
+      return give_error(L, action);
   } else if (lua_type(L, 2) != LUA_TSTRING) {
     return luaL_argerror(L, 2, "a string of SQL or a table expected");
   } else {
     c.count = lua_gettop(L) - 2;
   }
+  if (action == LPG_EACH && c.settings.shape == LPG_COLUMNS)
+    return lpg_raise(L, "db:each gives row by row, rows = \"columns\" does not");
   if (refused(L, action, c.count))
-    return refuse(L);
+    return refuse(L), give_error(L, action);
   if (!lpg_handle_ready(L, 1, handle)) /* last: a form may run others' code */
-    return 2;
+    return give_error(L, action);
   return lpg_run(L, action, c.count, &c.settings);
 }
 
@@ -206,6 +215,12 @@ static int delete (lua_State *L)
 static int execute(lua_State *L)
 {
   return act(L, LPG_EXECUTE);
+}
+
+/* db:each(sql, ...): for row in db:each(...) do. Errors are raised. */
+static int each(lua_State *L)
+{
+  return act(L, LPG_EACH);
 }
 
 /* core.describe(db, sql, ...): what the statement takes and what would come of
@@ -232,9 +247,11 @@ void lpg_actions_open_library(lua_State *L, int core)
                                      {"update", update},
                                      {"delete", delete},
                                      {"execute", execute},
+                                     {"each", each},
                                      {NULL, NULL}};
   lua_getfield(L, core, "methods");
-  luaL_setfuncs(L, methods, 0);
+  lpg_handle_type(L);
+  luaL_setfuncs(L, methods, 1);
   lua_pop(L, 1);
   lua_pushcfunction(L, on_form);
   lua_setfield(L, core, "on_form");

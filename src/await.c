@@ -4,8 +4,10 @@
 #include <lauxlib.h>
 #include <poll.h>
 
+#include "box.h"
 #include "deadline.h"
 #include "error.h"
+#include "hold.h"
 #include "transaction.h"
 
 static const char *const name = "pg.operation/1";
@@ -39,6 +41,8 @@ static void give_up(lpg_op *op)
   if (!op->conn)
     return;
   lpg_conn *c = detach(op);
+  if (c->hold)
+    lpg_hold_end(c->hold);
   lpg_scope_tear(c, op->several);
   if (c->closed)
     lpg_conn_shut(c);
@@ -53,7 +57,7 @@ static void give_up(lpg_op *op)
 /* __close and __gc; after a good end it finds nothing to do. */
 static int abandon(lua_State *L)
 {
-  give_up(luaL_checkudata(L, 1, name));
+  give_up(lpg_box_check(L, 1, name));
   return 0;
 }
 
@@ -259,7 +263,8 @@ void lpg_await_open_library(lua_State *L, int core)
   static const luaL_Reg meta[] = {
       {"__gc", abandon}, {"__close", abandon}, {NULL, NULL}};
   luaL_newmetatable(L, name);
-  luaL_setfuncs(L, meta, 0);
+  lua_pushvalue(L, -1);
+  luaL_setfuncs(L, meta, 1);
   lua_pushboolean(L, 0);
   lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);

@@ -31,6 +31,7 @@ typedef struct lpg_op {
   lpg_limits limits;
   double deadline, elapsed, server_timeout;
   lua_Integer rows, affected;
+  lua_Integer before; /* rows of earlier portions of a stream */
   bool cancelled, script, described, answering, tabular, misread, transaction;
   bool several; /* more than one statement may run */
   bool failing; /* an earlier statement had failed the transaction */

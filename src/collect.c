@@ -3,7 +3,6 @@
 
 #include <lauxlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "error.h"
 #include "rows.h"
@@ -21,7 +20,7 @@ void lpg_learn(lua_State *L, int slot, const PGresult *result)
 {
   const lpg_op *op = lua_touserdata(L, slot);
   int count = PQnparams(result);
-  lpg_statement *s = lpg_statement_new(L, count);
+  lpg_statement *s = lpg_statement_new(L, SQL, count);
   for (int i = 0; i < count; i++) { /* what was told is not the server's word */
     bool told = i < op->count && lpg_params_own_type(L, op->first + i);
     s->types[i] = told ? 0 : PQparamtype(result, i);
@@ -74,7 +73,7 @@ static void plan_columns(lua_State *L, lpg_op *op, int slot,
   if (op->script)
     return;
   if (!s) {
-    s = lpg_statement_new(L, -1);
+    s = lpg_statement_new(L, SQL, -1);
     lua_replace(L, slot + STATEMENT);
   }
   s->binary = plan->wants_binary || (op->conn->shy && plan->can_binary);
@@ -90,10 +89,11 @@ static void begin(lua_State *L, lpg_op *op, int slot, const PGresult *result)
   op->rows = op->affected = 0;
   op->tabular = PQresultStatus(result) == PGRES_SINGLE_TUPLE ||
                 PQresultStatus(result) == PGRES_TUPLES_OK;
-  lpg_put_nil(L, slot + PLAN);
-  lpg_put_nil(L, slot + ROWS);
-  if (!op->tabular)
+  if (!op->tabular) {
+    lpg_put_nil(L, slot + PLAN);
+    lpg_put_nil(L, slot + ROWS);
     return;
+  }
   plan_columns(L, op, slot, result);
   const lpg_plan *plan = lua_touserdata(L, slot + PLAN);
   lua_getiuservalue(L, slot + PLAN, LPG_PLAN_NAMES);
@@ -150,22 +150,13 @@ void lpg_settle(lua_State *L, const lpg_op *op, int slot)
   c->unsettled = LPG_SETTLED;
 }
 
-static bool mentions(const char *sql, const char *word)
-{
-  size_t length = strlen(word);
-  for (; *sql; sql++)
-    if ((*sql | 0x20) == *word && strncasecmp(sql, word, length) == 0)
-      return true;
-  return false;
-}
-
 /* No server tells when these change; the statement may. */
 static void notice_settings(lpg_conn *c, const char *tag, const char *sql)
 {
   static const char *const all[] = {"RESET", "DISCARD", NULL};
   if (strcmp(tag, "SET") == 0 || strncmp(tag, "SELECT", 6) == 0)
-    c->settings_changed |=
-        mentions(sql, "extra_float_digits") || mentions(sql, "array_nulls");
+    c->settings_changed |= lpg_mentions(sql, "extra_float_digits") ||
+                           lpg_mentions(sql, "array_nulls");
   else
     c->settings_changed |= lpg_begins_with(tag, all);
 }
@@ -187,7 +178,8 @@ void lpg_collect(lua_State *L, lpg_op *op, int slot)
   const lpg_plan *plan = lua_touserdata(L, slot + PLAN);
   for (int i = 0, n = PQntuples(result); i < n; i++) {
     lpg_misread what = lpg_rows_append(L, plan, &op->settings, result, i,
-                                       slot + ROWS, slot + NAMES, ++op->rows);
+                                       slot + ROWS, slot + NAMES,
+                                       ++op->rows - op->before);
     if (what.problem) {
       misread(L, op, slot, what);
       return;
@@ -199,7 +191,9 @@ void lpg_collect(lua_State *L, lpg_op *op, int slot)
   lua_Integer count = tuples(result);
   op->affected = count >= 0 ? count : op->rows;
   const char *sql = lua_tostring(L, SQL), *tag = PQcmdStatus(result);
-  if (count >= 0 && !mentions(sql, "set_config")) /* SELECT, INSERT, ... */
+  const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
+  bool sets = s ? s->sets : lpg_mentions(sql, LPG_SETTER);
+  if (count >= 0 && !sets) /* SELECT, INSERT, ... */
     return;
   lpg_scope_notice(op->conn, tag, sql);
   notice_ddl(L, op, slot, count >= 0 ? "SET" : tag);

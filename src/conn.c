@@ -6,7 +6,10 @@
 #include <string.h>
 
 #include "await.h"
+#include "box.h"
 #include "error.h"
+#include "hold.h"
+#include "lend.h"
 #include "transaction.h"
 
 static const char *const conn_name = "pg.session/1";
@@ -17,6 +20,9 @@ void lpg_conn_close(lpg_conn *c)
   if (c->op)
     c->op->conn = NULL;
   c->op = NULL;
+  if (c->hold)
+    lpg_hold_end(c->hold);
+  c->astray = false;
   if (!lpg_process_is_ours(&c->process))
     lpg_wire_disown(&c->wire);
   else
@@ -54,6 +60,7 @@ lpg_conn *lpg_conn_new(lua_State *L)
   lpg_wire_init(&c->wire);
   luaL_setmetatable(L, conn_name);
   lpg_process_init(&c->process);
+  c->ceilings = lpg_ceilings_of(L);
   return c;
 }
 
@@ -70,14 +77,19 @@ lpg_handle *lpg_handle_new(lua_State *L, int index)
 
 lpg_handle *lpg_handle_any(lua_State *L, int index)
 {
-  return luaL_checkudata(L, index, handle_name);
+  return lpg_box_check(L, index, handle_name);
+}
+
+void lpg_handle_type(lua_State *L)
+{
+  luaL_getmetatable(L, handle_name);
 }
 
 static void need_ours(lua_State *L, const lpg_handle *h)
 {
   const lpg_conn *c = h->conn;
-  if (h->lease && !*h->lease)
-    lpg_raise(L, "the transaction has ended");
+  if (h->lease && h->lease->ended)
+    lpg_raise(L, "%s", h->lease->ended);
   if (c->closed)
     lpg_raise(L, "the connection is closed");
   if (!lpg_process_is_ours(&c->process))
@@ -99,6 +111,11 @@ bool lpg_handle_ready(lua_State *L, int index, const lpg_handle *h)
   if (lpg_op_blocks(h->conn))
     lpg_raise(L, "the connection is busy with another statement; one "
                  "connection runs one at a time");
+  if (h->conn->hold)
+    lpg_raise(L,
+              "the connection is busy with %s%s: end its loop or close it "
+              "first, or use another connection",
+              h->conn->hold->what, h->conn->hold->place);
   if (h->conn->wire.phase != LPG_LOST && h->conn->wire.pg)
     return true;
   lpg_error_new(L, "connection_lost",
@@ -206,6 +223,8 @@ void lpg_conn_identify(lua_State *L, int index)
 static int handle_close(lua_State *L)
 {
   const lpg_handle *h = lpg_handle_any(L, 1);
+  if (h->borrowed)
+    return lpg_lend_back(L);
   if (h->owner && !h->conn->closed)
     lpg_conn_shut(h->conn);
   return 0;
@@ -304,8 +323,9 @@ static int handle_cancel(lua_State *L)
   lpg_handle *h = lpg_handle_check(L, 1);
   const lpg_wire *w = &h->conn->wire;
   bool waits = lpg_wire_busy(w) && w->stop == LPG_ABANDONED; /* for its turn */
-  bool runs = h->conn->op && (waits || w->phase == LPG_FETCHING);
-  if (runs && waits)
+  bool runs =
+      (h->conn->op || h->conn->hold) && (waits || w->phase == LPG_FETCHING);
+  if (runs && waits && h->conn->op)
     h->conn->op->cancelled = true;
   else if (runs)
     lpg_wire_stop(&h->conn->wire, LPG_CANCELLED);
@@ -374,7 +394,8 @@ static int version(lua_State *L)
 static int timeout(lua_State *L)
 {
   const lpg_handle *h = lpg_handle_any(L, 1);
-  lua_pushnumber(L, lpg_settings_limits(L, &h->settings).timeout);
+  lua_pushnumber(L,
+                 lpg_settings_limits(&h->settings, h->conn->ceilings).timeout);
   return 1;
 }
 

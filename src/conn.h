@@ -14,31 +14,35 @@
 #include "wire.h"
 
 struct lpg_op;
+struct lpg_hold;
 
 /* ROLLBACK TO SAVEPOINT and a name. */
 enum { LPG_UNDO = 64 };
 
 typedef struct lpg_conn {
   lpg_wire wire;
-  lpg_params params;   /* of the request being sent */
-  struct lpg_op *op;   /* the operation under way, or NULL */
-  lpg_process process; /* a forked child must not touch the connection */
-  bool closed;         /* by the program */
-  bool held;           /* an operation works on the wire: closing has to wait */
-  bool has_wait;       /* LPG_CONN_WAIT holds a function */
-  bool pooler;         /* something stands between us and the server */
-  bool utf8;           /* the server's own encoding is UTF8 */
-  int encoding;        /* the client's, by libpq's number; -1: not reported */
+  lpg_params params;     /* of the request being sent */
+  struct lpg_op *op;     /* the operation under way, or NULL */
+  struct lpg_hold *hold; /* what keeps it busy between calls, or NULL */
+  lpg_process process;   /* a forked child must not touch the connection */
+  bool closed;           /* by the program */
+  bool held;     /* an operation works on the wire: closing has to wait */
+  bool has_wait; /* LPG_CONN_WAIT holds a function */
+  bool pooler;   /* something stands between us and the server */
+  bool utf8;     /* the server's own encoding is UTF8 */
+  int encoding;  /* the client's, by libpq's number; -1: not reported */
   bool shy; /* text results cannot be trusted here: binary where possible */
   bool readonly;
   enum { LPG_SETTLED, LPG_TABLES, LPG_DDL } unsettled; /* by a transaction */
   struct lpg_scope *scope; /* the innermost transaction that is open */
   double deadline;         /* of the outermost; 0: none */
   bool broken; /* the transaction is not the one that was begun any more */
+  bool astray; /* a hold was broken whose savepoint has to be undone */
   char undo[LPG_UNDO];   /* what an abandoned transaction owes; or empty */
   char tag[24];          /* the last command that has no row count */
   bool settings_changed; /* those that no server tells of: by a script */
   int version;           /* PQserverVersion */
+  double patience; /* seconds that opening may take, of a pool; 0: as told */
 } lpg_conn;
 
 /* User values of a connection. */
@@ -54,10 +58,17 @@ enum {
   LPG_CONN_VALUES = LPG_CONN_FAILURE
 };
 
+/* What a handle may be used by: the body of a transaction, or whoever has
+ * borrowed it from a pool. */
+typedef struct lpg_lease {
+  const char *ended; /* why no more; NULL: it may be used */
+} lpg_lease;
+
 typedef struct lpg_handle {
-  lpg_conn *conn;    /* kept alive by user value 1 */
-  const bool *lease; /* of a transaction, by user value 2; or NULL */
-  bool owner;        /* closing it closes the connection */
+  lpg_conn *conn;         /* kept alive by user value 1 */
+  const lpg_lease *lease; /* by user value 2; or NULL */
+  bool owner;             /* closing it closes the connection */
+  bool borrowed;          /* closing it gives it back to its pool */
   lpg_settings settings;
 } lpg_handle;
 
@@ -67,6 +78,9 @@ lpg_conn *lpg_conn_new(lua_State *L);
 lpg_handle *lpg_handle_new(lua_State *L, int index);
 /* The handle at `index`, of whatever state; else raises. e */
 lpg_handle *lpg_handle_any(lua_State *L, int index);
+/* Pushes the handles' metatable: as its first upvalue it makes a function's
+ * checks short. e */
+void lpg_handle_type(lua_State *L);
 /* The same, open and of this process; else raises. e */
 lpg_handle *lpg_handle_check(lua_State *L, int index);
 /* The same for the handle at `index`, and free for a statement: what has run

@@ -14,6 +14,7 @@
 #include "conninfo.h"
 #include "deadline.h"
 #include "error.h"
+#include "hold.h"
 #include "outcome.h"
 
 static const char saved_key = 0;
@@ -32,9 +33,9 @@ enum { OLDEST = 90600, SHORTEST_FLOATS = 120000 };
 /* One round trip: is the server at the other end the one that greeted us, or
  * does a pooler stand between? Only in the first case are settings changed,
  * and only those that do not stand right already. */
-static const char *push_setup(lua_State *L, const lpg_conn *c)
+const char *lpg_connect_push_setup(lua_State *L, const lpg_conn *c, bool styled)
 {
-  const char *ours = lpg_styles_are_ours(c->wire.pg)
+  const char *ours = !styled && lpg_styles_are_ours(c->wire.pg)
                          ? ""
                          : ", pg_catalog.set_config('DateStyle', 'ISO', false)"
                            ", pg_catalog.set_config('IntervalStyle', "
@@ -154,7 +155,8 @@ static int set_up(lua_State *L, lpg_op *op, int slot)
     return refuse_version(L, op, slot);
   learn_encoding(c);
   lpg_limits limits = {lpg_left_until(op->deadline), 1 << 16, true};
-  lpg_request request = {.kind = LPG_STATEMENT, .sql = push_setup(L, c)};
+  lpg_request request = {.kind = LPG_STATEMENT,
+                         .sql = lpg_connect_push_setup(L, c, false)};
   op->stage = SETTING_UP;
   if (!lpg_wire_send(&c->wire, &request, &limits)) {
     lpg_error_new(L, "connection_lost", "%s",
@@ -167,6 +169,7 @@ static int set_up(lua_State *L, lpg_op *op, int slot)
 static int finish(lua_State *L, lpg_op *op, int slot)
 {
   bool opened = op->action == OPEN;
+  op->conn->patience = 0;
   lpg_conn_forget(L, CONN);
   lpg_conn_identify(L, CONN);
   lpg_op_end(L, slot);
@@ -188,6 +191,7 @@ static int start(lua_State *L, lpg_op *op, int slot)
   lpg_wire *w = &op->conn->wire;
   lpg_attempt attempt = {.password = lua_tostring(L, PASSWORD),
                          .timeout = op->limits.timeout,
+                         .most = op->conn->patience,
                          .skipped = op->first};
   if (op->first > 0)
     attempt.timeout = lpg_left_until(op->deadline);
@@ -355,9 +359,11 @@ static void check_settings(lua_State *L, int spec)
   lua_pop(L, 1);
 }
 
-/* core.open(specification or saved name): a handle, or nil and an error. */
+/* core.open(specification or saved name[, seconds]): a handle, or nil and an
+ * error; within the seconds, where those are fewer than it may take. */
 static int open(lua_State *L)
 {
+  lua_Number patience = luaL_optnumber(L, 2, 0);
   lua_settop(L, GIVEN);
   if (lua_type(L, GIVEN) == LUA_TSTRING) {
     if (push_saved(L, GIVEN) != LUA_TTABLE)
@@ -372,6 +378,7 @@ static int open(lua_State *L)
   }
   check_settings(L, SPEC);
   lpg_conn *c = lpg_conn_new(L);
+  c->patience = patience;
   lua_pushvalue(L, SPEC);
   lua_setiuservalue(L, CONN, LPG_CONN_SPEC);
   lpg_conn_identify(L, CONN);
@@ -390,6 +397,9 @@ static int reset(lua_State *L)
   lpg_conn *c = lpg_handle_check(L, GIVEN)->conn;
   if (lpg_op_blocks(c))
     return lpg_raise(L, "the connection is busy with another statement");
+  if (c->hold)
+    lpg_raise(L, "the connection is busy with %s%s", c->hold->what,
+              c->hold->place);
   if (c->wire.pg && !lpg_wire_busy(&c->wire) &&
       PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE)
     return lpg_raise(L, "reset inside a transaction would lose it: end the "
@@ -428,6 +438,17 @@ static int save(lua_State *L)
   return 0;
 }
 
+/* core.saved_wait(name): the `wait` function of a saved connection, or nil. */
+static int saved_wait(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TSTRING);
+  lua_settop(L, 1);
+  if (push_saved(L, 1) != LUA_TTABLE)
+    return lpg_unknown_option(L, 1, "saved");
+  lua_getfield(L, -1, "wait");
+  return 1;
+}
+
 /* core.saved(): the names, as a list. */
 static int saved(lua_State *L)
 {
@@ -446,7 +467,11 @@ static int saved(lua_State *L)
 void lpg_connect_open_library(lua_State *L, int core)
 {
   static const luaL_Reg functions[] = {
-      {"open", open}, {"save", save}, {"saved", saved}, {NULL, NULL}};
+      {"open", open},
+      {"save", save},
+      {"saved", saved},
+      {"saved_wait", saved_wait},
+      {NULL, NULL}};
   lua_getfield(L, core, "methods");
   lua_pushcfunction(L, reset);
   lua_setfield(L, -2, "reset");

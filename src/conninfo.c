@@ -302,6 +302,8 @@ bool lpg_conninfo_start(lua_State *L, lpg_wire *w, int keywords, lpg_attempt *a)
     a->timeout = seconds ? atof(seconds) : 0;
   if (!(a->timeout > 0))
     a->timeout = DEFAULT_TIMEOUT;
+  if (a->most > 0 && a->timeout > a->most)
+    a->timeout = a->most;
   a->hosts = all.count;
   start(L, w, keywords, more,
         lpg_now() + a->timeout / (all.count - a->skipped));

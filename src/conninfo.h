@@ -16,6 +16,7 @@ typedef struct lpg_attempt {
                      that is neither a socket nor loopback gets `require` */
   double timeout; /* seconds for all hosts; 0 is replaced by what libpq was
                      told otherwise, else by the default */
+  double most;    /* seconds that this may be, whoever said it; 0: any */
   int skipped;    /* hosts at the head of the list that had their time */
   int hosts;      /* the length of the list: answered */
 } lpg_attempt;

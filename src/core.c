@@ -18,9 +18,12 @@
 #include "deadline.h"
 #include "error.h"
 #include "gather.h"
+#include "lend.h"
 #include "result.h"
 #include "rows.h"
+#include "stream.h"
 #include "transaction.h"
+#include "wakeup.h"
 
 _Static_assert(sizeof(lua_Integer) == 8, "int8 needs 64-bit Lua integers");
 _Static_assert(sizeof(lua_Number) == sizeof(double),
@@ -100,6 +103,7 @@ int luaopen_pg_core(lua_State *L)
   open_marks(L);
   lpg_box_open_library(L);
   lpg_rows_open_library(L);
+  lpg_stream_open_library(L);
   lpg_await_open_library(L, core);
   lpg_error_open_library(L, core);
   lpg_settings_open_library(L, core);
@@ -108,6 +112,8 @@ int luaopen_pg_core(lua_State *L)
   lpg_result_open_library(L, core);
   lpg_conn_open_library(L, core);
   lpg_transaction_open_library(L, core);
+  lpg_lend_open_library(L, core);
+  lpg_wakeup_open_library(L, core);
   lpg_conninfo_open_library(L, core);
   lpg_connect_open_library(L, core);
   lpg_actions_open_library(L, core);

@@ -13,6 +13,7 @@
 #include "result.h"
 #include "rows.h"
 #include "statement.h"
+#include "stream.h"
 #include "transaction.h"
 
 /* Which request is under way. */
@@ -29,6 +30,31 @@ static lpg_limits remaining(const lpg_op *op)
   return limits;
 }
 
+/* nil and the error that the fields on the top become. A stream raises it, but
+ * the rows before it go first. */
+static int give_error(lua_State *L, int slot)
+{
+  const lpg_op *op = lua_touserdata(L, slot);
+  lpg_stream *s = lua_touserdata(L, slot + STREAM);
+  bool first = op->before == 0;
+  if (s) {
+    s->ended = true;
+    lpg_hold_end(&s->hold);
+    s->at = 0;
+    s->to = op->misread ? 0 : op->rows - op->before;
+    lua_pushvalue(L, slot + ROWS);
+    lua_setiuservalue(L, slot + STREAM, LPG_STREAM_ROWS);
+  }
+  int results = lpg_outcome_fail(L, slot, SQL);
+  if (!s)
+    return results;
+  if (s->at == s->to)
+    return lua_error(L);
+  lua_setiuservalue(L, slot + STREAM, LPG_STREAM_ERROR);
+  return first ? lpg_stream_iterate(L, slot + STREAM)
+               : lpg_stream_give(L, slot + STREAM);
+}
+
 static int refused(lua_State *L, lpg_op *op, int slot)
 {
   const lpg_wire *w = &op->conn->wire;
@@ -38,7 +64,7 @@ static int refused(lua_State *L, lpg_op *op, int slot)
                            : "the connection was lost");
   if (w->phase == LPG_LOST)
     lpg_error_string(L, "kind", "connection_lost");
-  return lpg_outcome_fail(L, slot, SQL);
+  return give_error(L, slot);
 }
 
 static int send(lua_State *L, lpg_op *op, int slot, int stage,
@@ -88,7 +114,7 @@ static int misfit(lua_State *L, int slot, int parameter, const lpg_fault *fault)
   lpg_error_new(L, "invalid_parameter", "parameter $%d: %s", parameter,
                 fault->text);
   lpg_error_number(L, "parameter", parameter);
-  return lpg_outcome_fail(L, slot, SQL);
+  return give_error(L, slot);
 }
 
 static int send_describe(lua_State *L, lpg_op *op, int slot)
@@ -130,6 +156,18 @@ static bool make_read_only(lpg_request *request)
   return strcmp(word, "copy") != 0;
 }
 
+/* In a transaction a stream that is broken off must not fail it. */
+static void set_savepoint(lua_State *L, const lpg_op *op, int slot,
+                          lpg_request *request)
+{
+  lpg_stream *stream = lua_touserdata(L, slot + STREAM);
+  if (op->action != LPG_EACH || !op->transaction)
+    return;
+  stream->hold.guarded = true;
+  request->before = LPG_HOLD_SAVEPOINT;
+  request->after = LPG_HOLD_RELEASE;
+}
+
 static lpg_signature signature_of(const lpg_statement *s)
 {
   return s ? (lpg_signature){s->count, s->types} : (lpg_signature){-1, NULL};
@@ -152,8 +190,9 @@ static int send_statement(lua_State *L, lpg_op *op, int slot)
     lpg_error_new(L, "wrong_action",
                   "COPY does not run on a read-only "
                   "connection behind a pooler");
-    return lpg_outcome_fail(L, slot, SQL);
+    return give_error(L, slot);
   }
+  set_savepoint(L, op, slot, &request);
   return send(L, op, slot, RUN, &request);
 }
 
@@ -186,6 +225,12 @@ static int advance(lua_State *L, lpg_op *op, int slot)
     if (PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE)
       return send(L, op, slot, UNDO, &request);
   }
+  if (c->astray) {
+    c->astray = false;
+    lpg_request request = {.kind = LPG_SCRIPT, .sql = LPG_HOLD_UNDO};
+    if (PQtransactionStatus(c->wire.pg) == PQTRANS_INERROR)
+      return send(L, op, slot, UNDO, &request);
+  }
   const char *sql = restoring(L, c);
   if (sql && op->stage != RESTORE) {
     lpg_request request = {.kind = LPG_SCRIPT, .sql = sql};
@@ -198,6 +243,51 @@ static int advance(lua_State *L, lpg_op *op, int slot)
   if (op->action == LPG_DESCRIPTION || must_describe(L, op, slot))
     return send_describe(L, op, slot);
   return send_statement(L, op, slot);
+}
+
+/* --- streams ---------------------------------------------------------- */
+
+static lua_Integer portion(const lpg_op *op)
+{
+  return op->action == LPG_EACH ? op->rows - op->before : 0;
+}
+
+static bool has_portion(const lpg_op *op)
+{
+  return portion(op) > 0 &&
+         (portion(op) >= LPG_PORTION ||
+          op->conn->wire.received * (double)portion(op) > LPG_PORTION_BYTES);
+}
+
+/* Ends the operation, but not, maybe, the answer, and gives the first row. */
+static int deliver(lua_State *L, lpg_op *op, int slot, bool ended)
+{
+  int index = slot + STREAM;
+  lpg_stream *s = lua_touserdata(L, index);
+  lua_pushvalue(L, slot + PLAN);
+  lua_setiuservalue(L, index, LPG_STREAM_PLAN);
+  lua_pushvalue(L, slot + NAMES);
+  lua_setiuservalue(L, index, LPG_STREAM_NAMES);
+  lua_pushvalue(L, slot + ROWS);
+  lua_setiuservalue(L, index, LPG_STREAM_ROWS);
+  bool first = op->before == 0;
+  s->rows = op->rows;
+  s->at = 0;
+  s->to = portion(op);
+  s->ended = ended;
+  if (ended)
+    lpg_hold_end(&s->hold);
+  else
+    lpg_hold_begin(&s->hold, op->conn);
+  lpg_op_end(L, slot);
+  return first ? lpg_stream_iterate(L, index) : lpg_stream_give(L, index);
+}
+
+/* Where it would wait, the rows that are there go first. */
+static int on_rest(lua_State *L, lpg_op *op, int slot)
+{
+  bool rows = op->stage == RUN && portion(op) > 0;
+  return rows ? deliver(L, op, slot, false) : LPG_CONTINUE;
 }
 
 static int on_result(lua_State *L, lpg_op *op, int slot)
@@ -215,7 +305,7 @@ static int on_result(lua_State *L, lpg_op *op, int slot)
     break;
   case RUN:
     lpg_collect(L, op, slot);
-    break;
+    return has_portion(op) ? deliver(L, op, slot, false) : LPG_CONTINUE;
   case DIAGNOSE: /* statement_timeout, in milliseconds */
     if (PQntuples(result) == 1)
       op->server_timeout = atof(PQgetvalue(result, 0, 0)) / 1000;
@@ -230,6 +320,8 @@ static int on_result(lua_State *L, lpg_op *op, int slot)
 
 static int shape(lua_State *L, lpg_op *op, int slot)
 {
+  if (op->action == LPG_EACH)
+    return deliver(L, op, slot, true);
   bool query = op->action == LPG_QUERY;
   lua_createtable(L, 0, 2);
   if (op->tabular) {
@@ -285,7 +377,7 @@ static int fail(lua_State *L, lpg_op *op, int slot)
   if (op->misread) {
     lua_pushvalue(L, slot + ROWS);
     lpg_outcome_completed(L, op->conn);
-    return lpg_outcome_fail(L, slot, SQL);
+    return give_error(L, slot);
   }
   op->elapsed = lpg_now() - w->started;
   if (lpg_outcome_unexplained(w)) { /* somebody cancelled: was it a timeout? */
@@ -299,7 +391,7 @@ static int fail(lua_State *L, lpg_op *op, int slot)
     return send(L, op, slot, DIAGNOSE, &request);
   }
   lpg_outcome_describe(L, op);
-  return lpg_outcome_fail(L, slot, SQL);
+  return give_error(L, slot);
 }
 
 /* What precedes the statement is done; goes on, unless that was cancelled. */
@@ -309,7 +401,7 @@ static int proceed(lua_State *L, lpg_op *op, int slot)
     return advance(L, op, slot);
   lpg_error_new(L, "cancelled", "the statement was cancelled");
   lpg_error_boolean(L, "completed", false);
-  return lpg_outcome_fail(L, slot, SQL);
+  return give_error(L, slot);
 }
 
 static int on_done(lua_State *L, lpg_op *op, int slot)
@@ -348,7 +440,7 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
       lpg_error_number(L, "limit", op->server_timeout);
     }
     lpg_error_number(L, "elapsed", op->elapsed);
-    return lpg_outcome_fail(L, slot, SQL);
+    return give_error(L, slot);
   default:
     lpg_settle(L, op, slot);
     lpg_scope_settle(op->conn);
@@ -362,11 +454,10 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
 
 /* What is left of a transaction's deadline counts, too. When it has passed
  * there is ROLLBACK to send, which has not much time either. */
-static lpg_limits limits_of(lua_State *L, const lpg_conn *c,
-                            const lpg_settings *settings)
+static lpg_limits limits_of(const lpg_conn *c, const lpg_settings *settings)
 {
   static const double last = 2;
-  lpg_limits limits = lpg_settings_limits(L, settings);
+  lpg_limits limits = lpg_settings_limits(settings, c->ceilings);
   if (c->deadline > 0) {
     double left = c->deadline - lpg_now();
     limits.timeout = fmin(limits.timeout, left > 0 ? left : last);
@@ -374,27 +465,67 @@ static lpg_limits limits_of(lua_State *L, const lpg_conn *c,
   return limits;
 }
 
-int lpg_run(lua_State *L, lpg_action action, int count,
-            const lpg_settings *settings)
+/* An operation on the connection of the handle, with what it keeps above it. */
+static lpg_op *begin(lua_State *L, lpg_action action,
+                     const lpg_settings *settings)
 {
   lua_getiuservalue(L, HANDLE, 1);
   lpg_op *op = lpg_op_begin(L, -1);
-  int slot = lua_gettop(L);
   op->kept = KEPT;
   op->result = on_result;
   op->done = on_done;
   op->action = (int)action;
+  op->stage = RUN;
+  op->settings = *settings;
+  op->limits = limits_of(op->conn, settings);
+  if (action == LPG_EACH) {
+    op->rest = on_rest;
+    op->limits.each = true;
+  }
+  luaL_checkstack(L, 3 * KEPT + 20, "statement");
+  lua_settop(L, lua_gettop(L) + KEPT);
+  return op;
+}
+
+int lpg_run(lua_State *L, lpg_action action, int count,
+            const lpg_settings *settings)
+{
+  lpg_op *op = begin(L, action, settings);
+  int slot = lua_gettop(L) - KEPT;
   op->first = VALUES;
   op->count = count;
   /* a script could leave the read-only transaction: statements one by one */
   op->script = action == LPG_EXECUTE && count == 0 &&
                !(op->conn->readonly && op->conn->pooler);
   op->several = op->script && strchr(lua_tostring(L, SQL), ';');
-  op->settings = *settings;
-  op->limits = limits_of(L, op->conn, settings);
-  luaL_checkstack(L, 3 * KEPT + 20, "statement");
-  lua_settop(L, slot + KEPT);
-  op->stage = RUN;
+  if (action == LPG_EACH) {
+    lpg_stream_new(L, HANDLE, SQL, settings);
+    lua_replace(L, slot + STREAM);
+  }
   int results = advance(L, op, slot);
   return results == LPG_CONTINUE ? lpg_await(L, LUA_OK, slot) : results;
+}
+
+int lpg_run_on(lua_State *L)
+{
+  lpg_stream *s = lua_touserdata(L, 1);
+  lua_settop(L, 1);
+  lua_getiuservalue(L, 1, LPG_STREAM_HANDLE);
+  lua_getiuservalue(L, 1, LPG_STREAM_SQL);
+  lua_rotate(L, 1, -1); /* the handle, the SQL text, the stream */
+  if (lpg_op_blocks(lpg_handle_check(L, HANDLE)->conn))
+    return lpg_raise(L, "another coroutine waits for a row of this db:each");
+  lpg_op *op = begin(L, LPG_EACH, &s->settings);
+  int slot = lua_gettop(L) - KEPT;
+  lua_pushvalue(L, VALUES);
+  lua_replace(L, slot + STREAM);
+  for (int kept = PLAN; kept <= ROWS; kept++) {
+    lua_getiuservalue(L, slot + STREAM, LPG_STREAM_PLAN + kept - PLAN);
+    lua_replace(L, slot + kept);
+  }
+  op->answering = op->tabular = op->described = true;
+  op->rows = op->before = s->rows;
+  op->conn->wire.limits.timeout = op->limits.timeout;
+  lpg_wire_extend(&op->conn->wire);
+  return lpg_await(L, LUA_OK, slot);
 }

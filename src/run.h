@@ -13,14 +13,20 @@ typedef enum lpg_action {
   LPG_UPDATE,
   LPG_DELETE,
   LPG_EXECUTE,
+  LPG_EACH, /* raises errors; its rows come in portions */
   LPG_DESCRIPTION /* runs nothing: what it takes and what would come */
 } lpg_action;
 
 /* Runs the SQL text at stack index 2 on the handle at 1, whose connection is
  * ready, with the `count` values at 3... up to the top. Answers the action's
  * result table (of a description: {parameters = OIDs, columns = {{name=, oid=},
- * ...}}), or nil and an error. e */
+ * ...}}), or nil and an error; of
+ * LPG_EACH what a generic `for` takes. e */
 int lpg_run(lua_State *L, lpg_action action, int count,
             const lpg_settings *settings);
+
+/* The next row of the stream at stack index 1, when its portion is used up. e
+ */
+int lpg_run_on(lua_State *L);
 
 #endif

@@ -3,6 +3,8 @@
 
 #include <lauxlib.h>
 #include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 
 #include "conn.h"
 
@@ -10,13 +12,14 @@
 enum { GENERATION = 256, GENERATION_BYTES = 512 * 1024, LONGEST = 32 * 1024 };
 enum { YOUNG = 1, OLD, COUNT, BYTES };
 
-lpg_statement *lpg_statement_new(lua_State *L, int count)
+lpg_statement *lpg_statement_new(lua_State *L, int sql, int count)
 {
   size_t types = count > 0 ? (size_t)count : 0;
   lpg_statement *s =
       lua_newuserdatauv(L, sizeof *s + types * sizeof *s->types, 1);
   s->count = count;
   s->binary = false;
+  s->sets = lpg_mentions(lua_tostring(L, sql), LPG_SETTER);
   return s;
 }
 
@@ -142,7 +145,7 @@ lpg_statement *lpg_statement_find(lua_State *L, int conn, int sql)
   return NULL;
 }
 
-/* --- the first word --------------------------------------------------- */
+/* --- words ------------------------------------------------------------ */
 
 /* Past a comment that begins at p; comments nest in PostgreSQL. */
 static const char *skip_block(const char *p)
@@ -189,4 +192,13 @@ const char *lpg_next_word(const char *sql, char word[LPG_WORD])
   }
   word[n] = 0;
   return p;
+}
+
+bool lpg_mentions(const char *sql, const char *word)
+{
+  size_t length = strlen(word);
+  for (; *sql; sql++)
+    if ((*sql | 0x20) == *word && strncasecmp(sql, word, length) == 0)
+      return true;
+  return false;
 }

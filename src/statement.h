@@ -14,14 +14,15 @@
 typedef struct lpg_statement {
   int count;   /* of parameters; -1: the server was not asked */
   bool binary; /* its columns pay in binary */
+  bool sets;   /* its text mentions set_config */
   Oid types[];
 } lpg_statement;
 
 /* A statement's user value: the plan of its columns, or nil. */
 enum { LPG_STATEMENT_PLAN = 1 };
 
-/* Pushes a statement with `count` types. e */
-lpg_statement *lpg_statement_new(lua_State *L, int count);
+/* Pushes a statement of the SQL text at `sql` with `count` types. e */
+lpg_statement *lpg_statement_new(lua_State *L, int sql, int count);
 /* Pushes what the connection at `conn` knows of the SQL text at `sql`, or
  * nil. e */
 lpg_statement *lpg_statement_find(lua_State *L, int conn, int sql);
@@ -38,5 +39,8 @@ void lpg_statement_keep(lua_State *L, int conn, int sql);
  * something else stands there. Answers what follows it. */
 enum { LPG_WORD = 16 };
 const char *lpg_next_word(const char *sql, char word[LPG_WORD]);
+/* Does the word (in lower case) occur anywhere, in whatever case? */
+bool lpg_mentions(const char *sql, const char *word);
+#define LPG_SETTER "set_config" /* what a SELECT may change settings by */
 
 #endif

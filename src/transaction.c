@@ -8,9 +8,11 @@
 #include "await.h"
 #include "deadline.h"
 #include "error.h"
+#include "hold.h"
 #include "statement.h"
 
 static const char *const scope_name = "pg.transaction/1";
+static const char ended[] = "the transaction has ended";
 
 enum { SCOPE_CONN = 1, SCOPE_THREAD, SCOPE_LEASE, SCOPE_VALUES = SCOPE_LEASE };
 
@@ -20,7 +22,8 @@ static void close_scope(lpg_scope *s)
   while (*at != s)
     at = &(*at)->outer;
   *at = s->outer;
-  s->open = *s->lease = false;
+  s->open = false;
+  s->lease->ended = ended;
 }
 
 static void leave(lpg_scope *s)
@@ -52,6 +55,12 @@ static void abandon(lpg_scope *s)
 void lpg_scope_tidy(lpg_conn *c)
 {
   while (c->scope && lua_status(c->scope->thread) > LUA_YIELD)
+    abandon(c->scope);
+}
+
+void lpg_scope_end_all(lpg_conn *c)
+{
+  while (c->scope)
     abandon(c->scope);
 }
 
@@ -196,7 +205,7 @@ static int new_scope(lua_State *L)
   lua_pushthread(L);
   lua_setiuservalue(L, 3, SCOPE_THREAD);
   s->lease = lua_newuserdatauv(L, sizeof *s->lease, 0);
-  *s->lease = false;
+  s->lease->ended = ended;
   lua_setiuservalue(L, 3, SCOPE_LEASE);
   luaL_setmetatable(L, scope_name);
   return 1;
@@ -239,7 +248,8 @@ static int enter(lua_State *L)
   if (!c->scope)
     c->deadline = deadline;
   s->outer = c->scope;
-  s->open = *s->lease = true;
+  s->open = true;
+  s->lease->ended = NULL;
   c->scope = s;
   return 1;
 }
@@ -259,6 +269,8 @@ static int guard(lua_State *L)
     lua_pushboolean(L, 0);
     return 3;
   }
+  if (!on && c->hold)
+    lpg_hold_break(c->hold);
   for (; c->scope != s; c->broken = true)
     close_scope(c->scope); /* left in the middle by another coroutine */
   lua_getiuservalue(L, 1, SCOPE_CONN);

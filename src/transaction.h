@@ -14,7 +14,7 @@ typedef struct lpg_scope {
   lpg_conn *conn; /* kept alive by user value 1 */
   struct lpg_scope *outer;
   lua_State *thread; /* that it was opened in; by user value 2 */
-  bool *lease;       /* may its handles be used? by user value 3 */
+  lpg_lease *lease;  /* of its handles, by user value 3 */
   bool open;
   bool guarded; /* the body runs; else BEGIN, COMMIT and the like */
   bool torn;    /* a statement of the body was left in the middle */
@@ -34,6 +34,8 @@ bool lpg_scope_refuses(lua_State *L, int index, const char *sql);
 /* Gives up the scopes of coroutines that died of an error: Lua leaves the
  * frames of such a coroutine as they are. */
 void lpg_scope_tidy(lpg_conn *c);
+/* Gives up all. */
+void lpg_scope_end_all(lpg_conn *c);
 
 /* What a command tag and the end of a statement say of the transaction, and
  * what a statement that is left in the middle may have done. */

@@ -189,7 +189,7 @@ static void begin(lpg_wire *w, const lpg_limits *limits)
   w->expected = PGRES_EMPTY_QUERY;
   w->queued = w->asides = w->command = w->failed = w->syncs = w->first = 0;
   w->last = INT_MAX;
-  w->steps = 0;
+  w->steps = 1; /* the clock is looked at here */
   w->received = w->since = 0;
   w->limits = *limits;
   w->started = lpg_now();
@@ -342,7 +342,8 @@ bool lpg_wire_put_end(lpg_wire *w, const char *reason)
 
 void lpg_wire_extend(lpg_wire *w)
 {
-  w->deadline = lpg_now() + w->limits.timeout;
+  w->started = lpg_now();
+  w->deadline = w->started + w->limits.timeout;
 }
 
 /* --- stopping --------------------------------------------------------- */

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+#include "stream.h"
+
+#include <lauxlib.h>
+
+#include "error.h"
+#include "run.h"
+
+static const char *const name = "pg.stream/1";
+
+lpg_stream *lpg_stream_new(lua_State *L, int handle, int sql,
+                           const lpg_settings *settings)
+{
+  lpg_stream *s = lua_newuserdatauv(L, sizeof *s, LPG_STREAM_VALUES);
+  *s = (lpg_stream){.settings = *settings};
+  luaL_setmetatable(L, name);
+  lpg_hold_init(L, &s->hold, "the rows of db:each");
+  lua_pushvalue(L, handle);
+  lua_setiuservalue(L, -2, LPG_STREAM_HANDLE);
+  lua_pushvalue(L, sql);
+  lua_setiuservalue(L, -2, LPG_STREAM_SQL);
+  return s;
+}
+
+int lpg_stream_give(lua_State *L, int index)
+{
+  lpg_stream *s = lua_touserdata(L, index);
+  if (s->at < s->to) {
+    lua_getiuservalue(L, index, LPG_STREAM_ROWS);
+    lua_rawgeti(L, -1, ++s->at);
+    lua_pushnil(L); /* it is the program's alone now */
+    lua_rawseti(L, -3, s->at);
+    return 1;
+  }
+  if (lua_getiuservalue(L, index, LPG_STREAM_ERROR) == LUA_TNIL)
+    return 1; /* the end */
+  lua_pushnil(L);
+  lua_setiuservalue(L, index, LPG_STREAM_ERROR);
+  return lua_error(L);
+}
+
+/* next(stream): a row; nil at the end; raises what went wrong. */
+static int next(lua_State *L)
+{
+  lpg_stream *s = luaL_checkudata(L, 1, name);
+  if (s->closed)
+    return lpg_raise(L, "the iterator of db:each is closed");
+  if (!s->ended && !s->hold.conn)
+    return lpg_raise(L, "the statement of db:each was ended before its last "
+                        "row, by the end of its transaction or connection");
+  if (s->at < s->to || s->ended)
+    return lpg_stream_give(L, 1);
+  return lpg_run_on(L);
+}
+
+int lpg_stream_iterate(lua_State *L, int index)
+{
+  lua_pushcfunction(L, next);
+  lua_pushvalue(L, index);
+  lua_pushnil(L);
+  lua_pushvalue(L, index);
+  return 4;
+}
+
+/* __close and __gc. */
+static int stream_close(lua_State *L)
+{
+  lpg_stream *s = luaL_checkudata(L, 1, name);
+  lpg_hold_break(&s->hold);
+  s->closed = true;
+  return 0;
+}
+
+void lpg_stream_open_library(lua_State *L)
+{
+  static const luaL_Reg meta[] = {
+      {"__close", stream_close}, {"__gc", stream_close}, {NULL, NULL}};
+  luaL_newmetatable(L, name);
+  luaL_setfuncs(L, meta, 0);
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lua_pop(L, 1);
+}
