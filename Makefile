@@ -6,7 +6,8 @@ OUT ?= build
 T ?= spec
 
 PACKAGES = make gcc libc6-dev pkg-config lua5.4 liblua5.4-dev libpq-dev lua-cjson lua-busted \
-  lua-socket lua-cqueues lua-luv lua-check clang-format postgresql pgbouncer openssl procps tzdata
+  lua-socket lua-cqueues lua-luv lua-check clang-format postgresql pgbouncer openssl procps tzdata \
+  iproute2 nftables
 INSTALLED = $(shell dpkg-query -W -f '$${db:Status-Status}=$${Package}\n' $(PACKAGES) 2>/dev/null)
 MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES))
 ROCKS = luarocks install lua-cjson busted luasocket luacheck
@@ -24,7 +25,7 @@ SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omi
 WITH_LUA = LUA='$(LUA)' LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='$(OUT)/?.so;;' $(LUA)
 files = $(wildcard $(foreach name,$(1),src/$(name).[ch]))
 
-.PHONY: deps build demo test specs check sanitize bench install clean
+.PHONY: deps build demo test specs check sanitize apicheck bench install clean
 
 build: $(OUT)/pg/core.so
 
@@ -59,7 +60,7 @@ check: deps # every check runs, and any failure counts
 	@failed=0; for cc in gcc clang; do command -v $$cc >/dev/null || continue; \
 	  for file in $(wildcard src/*.c spec/*/*.c); do \
 	    $$cc $(STANDARD) $(WARNINGS) -O2 -Isrc -c -o /dev/null $$file || failed=1; done; done; \
-	if $(CC) $(STANDARD) -M $(call files,deadline bytes oids buffer wire fetch relay cancel notice) | \
+	if $(CC) $(STANDARD) -M $(call files,deadline process bytes oids buffer wire fetch relay cancel notice) | \
 	  grep -E '/(lua|lauxlib|lualib)\.h'; then echo "layers 0 and 1 must not see Lua"; failed=1; fi; \
 	if $(CC) $(STANDARD) -M $(call files,deadline bytes oids buffer typemap codec*) | \
 	  grep libpq-fe.h; then echo "codecs must not see libpq"; failed=1; fi; \
@@ -74,6 +75,12 @@ sanitize: deps # a Lua that preloads libasan, first in PATH for the specs' child
 	  $(LUA) "$$@"' >build/asan/bin/$(notdir $(LUA)); chmod +x build/asan/bin/$(notdir $(LUA))
 	@PATH="$(CURDIR)/build/asan/bin:$$PATH" ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	  LSAN_OPTIONS=suppressions=$(CURDIR)/spec/tools/lsan.supp:print_suppressions=0 $(MAKE) -s specs OUT=build/asan LUA=$(notdir $(LUA))
+
+apicheck: deps # in a Lua that aborts when its C API is misused; slow: T=spec/x_spec.lua for others
+	@mkdir -p build/apicheck; $(MAKE) -s build OUT=build/apicheck CFLAGS='-O1 -g -fsanitize=address'
+	@sh spec/tools/apicheck.sh build/apicheck $(LUA)
+	@PATH="$(CURDIR)/build/apicheck:$$PATH" ASAN_OPTIONS=detect_leaks=0 $(MAKE) -s specs OUT=build/apicheck \
+	  LUA=$(notdir $(LUA)) T=$(if $(filter spec,$(T)),spec/rows_spec.lua,$(T))
 
 bench: deps build # ROUNDS=1 for a quick look; W=memory for peak memory instead
 	@mkdir -p build/bench; $(CC) $(STANDARD) -O2 -o build/bench/raw spec/bench/raw.c $(LIBS)

@@ -179,7 +179,7 @@ CREATE TABLE t.other (x int CONSTRAINT elsewhere UNIQUE)]])
       for _ = 1, 3 do relation "t.one" catalog.constraint(db, '"t"."one"', "one_pkey") end
       assert(db:execute "RESET log_statement")
     end)
-    local _, count = log:gsub("execute <unnamed>", "")
+    local _, count = log:gsub("LOG:  execute [^ ]+: SELECT", "")
     assert.equal(2, count)
     local before = relation "t.one"
     assert.equal(before, relation "t.one")

@@ -29,9 +29,10 @@ describe("a statement", function()
   local function trips(f)
     local log = support.logged(server, f)
     local _, parsed = log:gsub("  parse <unnamed>: ", "")
+    local _, named = log:gsub("  execute pg_%w+_%d+: ", "")
     local _, simple = log:gsub("  statement: ", "")
     local _, refused = log:gsub(" ERROR:  ", "")
-    return parsed + simple + refused
+    return parsed + named + simple + refused
   end
 
   local function rows(sql, ...)

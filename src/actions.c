@@ -8,16 +8,10 @@
 #include <string.h>
 
 #include "error.h"
-#include "run.h"
 #include "statement.h"
 #include "transaction.h"
 
 static const char form_key = 0; /* builds SQL from {table=, set=, where=} */
-
-typedef struct call {
-  lpg_settings settings;
-  int count; /* of values */
-} call;
 
 /* --- guards ----------------------------------------------------------- */
 
@@ -32,6 +26,8 @@ static bool suits(lpg_action action, const char *word)
   case LPG_QUERY:
   case LPG_EXECUTE:
   case LPG_EACH:
+  case LPG_LEARN:
+  case LPG_PREPARE:
   case LPG_DESCRIPTION:
     break;
   }
@@ -146,7 +142,7 @@ static bool build_form(lua_State *L, lpg_action action)
 
 /* The call's fields from the table at 2; then sql at 2, values from 3.
  * Answers false with nil and an error on the stack. e */
-static bool take_table(lua_State *L, lpg_action action, call *c)
+static bool take_table(lua_State *L, lpg_action action, lpg_call *c)
 {
   if (lua_gettop(L) > 2)
     lpg_raise(L, "one table takes all: values belong in its `parameters`");
@@ -175,26 +171,46 @@ static bool take_table(lua_State *L, lpg_action action, call *c)
   return true;
 }
 
+/* Runs the SQL text at 2 with the values above it. */
+static int run(lua_State *L, lpg_action action, const lpg_call *c)
+{
+  if (action == LPG_EACH && c->settings.shape == LPG_COLUMNS)
+    return lpg_raise(L,
+                     "db:each gives row by row, rows = \"columns\" does not");
+  if (refused(L, action, c->count)) {
+    refuse(L);
+    return give_error(L, action);
+  }
+  if (!lpg_handle_ready(L, 1, lpg_handle_any(L, 1)))
+    return give_error(L, action);
+  return lpg_run(L, action, c->count, &c->settings);
+}
+
+static bool read_call(lua_State *L, lpg_action action, lpg_call *c)
+{
+  c->settings = lpg_handle_check(L, 1)->settings;
+  if (lua_type(L, 2) == LUA_TTABLE)
+    return take_table(L, action, c); /* which may run others' code */
+  if (lua_type(L, 2) != LUA_TSTRING)
+    luaL_argerror(L, 2, "a string of SQL or a table expected");
+  c->count = lua_gettop(L) - 2;
+  return true;
+}
+
+bool lpg_actions_read(lua_State *L, lpg_action action, lpg_call *c)
+{
+  if (!read_call(L, action, c))
+    return false;
+  bool fits = !refused(L, action, c->count);
+  if (!fits)
+    refuse(L);
+  return fits;
+}
+
 static int act(lua_State *L, lpg_action action)
 {
-  call c;
-  const lpg_handle *handle = lpg_handle_check(L, 1);
-  c.settings = handle->settings;
-  if (lua_type(L, 2) == LUA_TTABLE) {
-    if (!take_table(L, action, &c))
-      return give_error(L, action);
-  } else if (lua_type(L, 2) != LUA_TSTRING) {
-    return luaL_argerror(L, 2, "a string of SQL or a table expected");
-  } else {
-    c.count = lua_gettop(L) - 2;
-  }
-  if (action == LPG_EACH && c.settings.shape == LPG_COLUMNS)
-    return lpg_raise(L, "db:each gives row by row, rows = \"columns\" does not");
-  if (refused(L, action, c.count))
-    return refuse(L), give_error(L, action);
-  if (!lpg_handle_ready(L, 1, handle)) /* last: a form may run others' code */
-    return give_error(L, action);
-  return lpg_run(L, action, c.count, &c.settings);
+  lpg_call c;
+  return read_call(L, action, &c) ? run(L, action, &c) : give_error(L, action);
 }
 
 static int query(lua_State *L)
@@ -231,6 +247,114 @@ static int describe(lua_State *L)
   return act(L, LPG_DESCRIPTION);
 }
 
+/* --- db:prepare ------------------------------------------------------- */
+
+/* A statement object is a handle and an SQL text: what the server keeps of it
+ * is the connection's, by the text. */
+static const char *const prepared_name = "pg.prepared/1";
+enum { PREPARED_HANDLE = 1, PREPARED_SQL, PREPARED_VALUES = PREPARED_SQL };
+
+typedef struct prepared {
+  bool closed;
+} prepared;
+
+static int prepare(lua_State *L)
+{
+  lpg_call c;
+  const lpg_handle *handle = lpg_handle_check(L, 1);
+  luaL_checktype(L, 2, LUA_TSTRING);
+  c.settings = handle->settings;
+  lua_settop(L, 2);
+  *(prepared *)lua_newuserdatauv(L, sizeof(prepared), PREPARED_VALUES) =
+      (prepared){false};
+  luaL_setmetatable(L, prepared_name);
+  for (int i = 1; i <= 2; i++) {
+    lua_pushvalue(L, i);
+    lua_setiuservalue(L, 3, i);
+  }
+  if (refused(L, LPG_PREPARE, 0))
+    return refuse(L);
+  if (!lpg_handle_ready(L, 1, handle))
+    return 2;
+  return lpg_run(L, LPG_PREPARE, 0, &c.settings);
+}
+
+/* st:query(...): the action with the values alone. */
+static int act_prepared(lua_State *L, lpg_action action)
+{
+  lpg_call c;
+  if (((prepared *)luaL_checkudata(L, 1, prepared_name))->closed)
+    return lpg_raise(L, "the statement is closed");
+  lua_getiuservalue(L, 1, PREPARED_SQL);
+  lua_insert(L, 2);
+  lua_getiuservalue(L, 1, PREPARED_HANDLE);
+  lua_replace(L, 1);
+  c.settings = lpg_handle_check(L, 1)->settings;
+  c.settings.eager = true;
+  c.count = lua_gettop(L) - 2;
+  return run(L, action, &c);
+}
+
+static int prepared_query(lua_State *L)
+{
+  return act_prepared(L, LPG_QUERY);
+}
+
+static int prepared_update(lua_State *L)
+{
+  return act_prepared(L, LPG_UPDATE);
+}
+
+static int prepared_delete(lua_State *L)
+{
+  return act_prepared(L, LPG_DELETE);
+}
+
+static int prepared_execute(lua_State *L)
+{
+  return act_prepared(L, LPG_EXECUTE);
+}
+
+static int prepared_each(lua_State *L)
+{
+  return act_prepared(L, LPG_EACH);
+}
+
+/* st:close(): the server forgets it in the trip of a later statement. */
+static int prepared_close(lua_State *L)
+{
+  prepared *p = luaL_checkudata(L, 1, prepared_name);
+  if (p->closed)
+    return 0;
+  p->closed = true;
+  lua_settop(L, 1);
+  lua_getiuservalue(L, 1, PREPARED_SQL);
+  lua_getiuservalue(L, 1, PREPARED_HANDLE);
+  lua_getiuservalue(L, -1, 1);
+  lua_pushnil(L);
+  lpg_statement_keep(L, 4, 2);
+  return 0;
+}
+
+static void open_prepared(lua_State *L)
+{
+  static const luaL_Reg meta[] = {{"__close", prepared_close}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"query", prepared_query},
+                                     {"update", prepared_update},
+                                     {"delete", prepared_delete},
+                                     {"execute", prepared_execute},
+                                     {"each", prepared_each},
+                                     {"close", prepared_close},
+                                     {NULL, NULL}};
+  luaL_newmetatable(L, prepared_name);
+  luaL_setfuncs(L, meta, 0);
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  luaL_newlib(L, methods);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+}
+
 /* core.on_form(f): f(db, action, options) answers {query=, parameters=, ...}.
  */
 static int on_form(lua_State *L)
@@ -243,11 +367,9 @@ static int on_form(lua_State *L)
 
 void lpg_actions_open_library(lua_State *L, int core)
 {
-  static const luaL_Reg methods[] = {{"query", query},
-                                     {"update", update},
-                                     {"delete", delete},
-                                     {"execute", execute},
-                                     {"each", each},
+  static const luaL_Reg methods[] = {{"query", query},   {"update", update},
+                                     {"delete", delete}, {"execute", execute},
+                                     {"each", each},     {"prepare", prepare},
                                      {NULL, NULL}};
   lua_getfield(L, core, "methods");
   lpg_handle_type(L);
@@ -257,4 +379,5 @@ void lpg_actions_open_library(lua_State *L, int core)
   lua_setfield(L, core, "on_form");
   lua_pushcfunction(L, describe);
   lua_setfield(L, core, "describe");
+  open_prepared(L);
 }

@@ -163,7 +163,7 @@ static void wait(lua_State *L, lpg_op *op, int slot, lpg_step need)
   const lpg_wire *w = &op->conn->wire;
   bool has_wait = op->conn->has_wait;
   int fd = lpg_wire_descriptor(w);
-  double left = lpg_left_until(w->deadline);
+  double now = lpg_now(), left = fmax(w->deadline - now, 0);
   const char *mode = need == LPG_READ ? "r" : need == LPG_WRITE ? "w" : "rw";
   if (has_wait && lua_isyieldable(L) && yield(L, op, slot, fd, mode, left))
     return;
@@ -176,7 +176,7 @@ static void wait(lua_State *L, lpg_op *op, int slot, lpg_step need)
   bool ready = poll(&p, 1, lpg_poll_timeout(left < SLICE ? left : SLICE)) > 0;
   if (!ready)
     lpg_wire_quiet(&op->conn->wire);
-  if (!ready || lpg_now() - op->ticked >= SLICE) /* or data that drips in */
+  if (!ready || now - op->ticked >= SLICE) /* or data that drips in */
     tick(L, op, slot);
 }
 

@@ -33,6 +33,7 @@ typedef struct lpg_op {
   lua_Integer rows, affected;
   lua_Integer before; /* rows of earlier portions of a stream */
   bool cancelled, script, described, answering, tabular, misread, transaction;
+  bool named;   /* run by the name of a prepared statement */
   bool several; /* more than one statement may run */
   bool failing; /* an earlier statement had failed the transaction */
 } lpg_op;

@@ -20,11 +20,15 @@ void lpg_learn(lua_State *L, int slot, const PGresult *result)
 {
   const lpg_op *op = lua_touserdata(L, slot);
   int count = PQnparams(result);
+  const lpg_statement *named = lua_touserdata(L, slot + STATEMENT);
   lpg_statement *s = lpg_statement_new(L, SQL, count);
+  if (op->named)
+    memcpy(s->name, named->name, sizeof s->name);
   for (int i = 0; i < count; i++) { /* what was told is not the server's word */
     bool told = i < op->count && lpg_params_own_type(L, op->first + i);
     s->types[i] = told ? 0 : PQparamtype(result, i);
   }
+  s->seen = true;
   lua_replace(L, slot + STATEMENT);
   if (PQnfields(result) > 0) {
     const lpg_plan *plan = lpg_plan_new(L, result);
@@ -76,6 +80,7 @@ static void plan_columns(lua_State *L, lpg_op *op, int slot,
     s = lpg_statement_new(L, SQL, -1);
     lua_replace(L, slot + STATEMENT);
   }
+  s->seen = true;
   s->binary = plan->wants_binary || (op->conn->shy && plan->can_binary);
   lua_pushvalue(L, slot + PLAN);
   lua_setiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN);
@@ -129,8 +134,13 @@ static void notice_ddl(lua_State *L, lpg_op *op, int slot, const char *tag)
                                     "DO",     "CALL",  "IMPORT ", NULL};
   static const char *const sets[] = {"SET", "RESET", "GRANT", "REVOKE", NULL};
   static const char *const undo[] = {"ROLLBACK", NULL};
+  static const char *const closed[] = {"DISCARD ALL", "DEALLOCATE ALL", NULL};
   lpg_conn *c = op->conn;
   bool set = lpg_begins_with(tag, sets);
+  if (lpg_begins_with(tag, closed)) {
+    lpg_statement_forget(L, slot + CONN);
+    lpg_statement_closed(L, slot + CONN);
+  }
   if (lpg_begins_with(tag, ddl))
     c->unsettled = LPG_DDL;
   else if (set && c->unsettled == LPG_SETTLED)

@@ -13,7 +13,7 @@
  * connection just below the operation's slot, and above it what the operation
  * keeps. */
 enum { HANDLE = 1, SQL = 2, VALUES = 3 };
-enum { CONN = -1, STATEMENT = 1, PLAN, NAMES, ROWS, STREAM, KEPT = STREAM };
+enum { CONN = -1, STATEMENT = 1, PLAN, NAMES, ROWS, OBJECT, KEPT = OBJECT };
 
 static inline void lpg_put_nil(lua_State *L, int index)
 {

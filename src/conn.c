@@ -9,6 +9,7 @@
 #include "box.h"
 #include "error.h"
 #include "hold.h"
+#include "statement.h"
 #include "lend.h"
 #include "transaction.h"
 
@@ -156,9 +157,7 @@ int lpg_handle_fail(lua_State *L, int index)
 
 void lpg_conn_forget(lua_State *L, int index)
 {
-  index = lua_absindex(L, index);
-  lua_newtable(L);
-  lua_setiuservalue(L, index, LPG_CONN_STATEMENTS);
+  lpg_statement_forget(L, index);
   lpg_conn_forget_tables(L, index);
 }
 

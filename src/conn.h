@@ -25,7 +25,8 @@ typedef struct lpg_conn {
   struct lpg_op *op;     /* the operation under way, or NULL */
   struct lpg_hold *hold; /* what keeps it busy between calls, or NULL */
   lpg_process process;   /* a forked child must not touch the connection */
-  bool closed;           /* by the program */
+  const lpg_ceilings *ceilings; /* the host's; the registry keeps them */
+  bool closed;                  /* by the program */
   bool held;     /* an operation works on the wire: closing has to wait */
   bool has_wait; /* LPG_CONN_WAIT holds a function */
   bool pooler;   /* something stands between us and the server */
@@ -42,6 +43,10 @@ typedef struct lpg_conn {
   char tag[24];          /* the last command that has no row count */
   bool settings_changed; /* those that no server tells of: by a script */
   int version;           /* PQserverVersion */
+  bool prepares;         /* statements that recur get names */
+  unsigned prefix, names; /* of them: this session's own, and how many */
+  int retired;           /* names to be closed */
+  bool preset;     /* what the session's own defaults say had to be set */
   double patience; /* seconds that opening may take, of a pool; 0: as told */
 } lpg_conn;
 
@@ -51,6 +56,7 @@ enum {
   LPG_CONN_WAIT,       /* the `wait` function, or nil */
   LPG_CONN_IDENTITY,   /* name, host, port, ...: what errors may show */
   LPG_CONN_STATEMENTS, /* the statement cache */
+  LPG_CONN_RETIRED,    /* DEALLOCATE of the names that were given up */
   LPG_CONN_CATALOG,    /* a table for the Lua layer's catalogue answers */
   LPG_CONN_OP,         /* an operation userdata to use again */
   LPG_CONN_CAUSE,      /* the error that lost the connection */

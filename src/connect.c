@@ -16,6 +16,7 @@
 #include "error.h"
 #include "hold.h"
 #include "outcome.h"
+#include "statement.h"
 
 static const char saved_key = 0;
 
@@ -65,8 +66,10 @@ static int on_setup(lua_State *L, lpg_op *op, int slot)
   lpg_conn *c = op->conn;
   const PGresult *r = c->wire.result;
   /* Behind a pooler other clients may set at any time what text depends on. */
-  if (op->stage == SETTING_UP && PQntuples(r) == 1)
+  if (op->stage == SETTING_UP && PQntuples(r) == 1) {
     c->shy = c->pooler = atoi(PQgetvalue(r, 0, 0)) != PQbackendPID(c->wire.pg);
+    c->preset = PQgetlength(r, 0, 1) > 0;
+  }
   return LPG_CONTINUE;
 }
 
@@ -166,11 +169,23 @@ static int set_up(lua_State *L, lpg_op *op, int slot)
   return LPG_CONTINUE;
 }
 
+/* prepare = false: never; true: also where a pooler stands between, which then
+ * has to keep prepared statements. */
+static void decide_preparing(lua_State *L, lpg_conn *c)
+{
+  int type = lua_getfield(L, SPEC, "prepare");
+  c->prepares = type == LUA_TNIL ? !c->pooler : lua_toboolean(L, -1);
+  c->prefix = c->names = 0;
+  lua_pop(L, 1);
+}
+
 static int finish(lua_State *L, lpg_op *op, int slot)
 {
   bool opened = op->action == OPEN;
   op->conn->patience = 0;
   lpg_conn_forget(L, CONN);
+  lpg_statement_closed(L, CONN);
+  decide_preparing(L, op->conn);
   lpg_conn_identify(L, CONN);
   lpg_op_end(L, slot);
   if (!opened) {
@@ -466,12 +481,11 @@ static int saved(lua_State *L)
 
 void lpg_connect_open_library(lua_State *L, int core)
 {
-  static const luaL_Reg functions[] = {
-      {"open", open},
-      {"save", save},
-      {"saved", saved},
-      {"saved_wait", saved_wait},
-      {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"open", open},
+                                       {"save", save},
+                                       {"saved", saved},
+                                       {"saved_wait", saved_wait},
+                                       {NULL, NULL}};
   lua_getfield(L, core, "methods");
   lua_pushcfunction(L, reset);
   lua_setfield(L, -2, "reset");

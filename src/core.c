@@ -19,6 +19,7 @@
 #include "error.h"
 #include "gather.h"
 #include "lend.h"
+#include "pipeline.h"
 #include "result.h"
 #include "rows.h"
 #include "stream.h"
@@ -117,5 +118,6 @@ int luaopen_pg_core(lua_State *L)
   lpg_conninfo_open_library(L, core);
   lpg_connect_open_library(L, core);
   lpg_actions_open_library(L, core);
+  lpg_pipeline_open_library(L, core);
   return 1;
 }

@@ -225,7 +225,8 @@ static lpg_step sort(lpg_wire *w, PGresult *result)
   case PGRES_PIPELINE_ABORTED:
     break;
   default: /* PGRES_FATAL_ERROR, PGRES_BAD_RESPONSE */
-    if (w->command < w->asides && PQstatus(w->pg) == CONNECTION_OK)
+    if ((w->command < w->asides || (w->spoiled && w->command == w->spoiler)) &&
+        PQstatus(w->pg) == CONNECTION_OK)
       break;
     keep_failure(w, result);
     return LPG_AGAIN;
@@ -246,7 +247,7 @@ static void flush(lpg_wire *w)
 static bool ask_for_rows(lpg_wire *w)
 {
   if (!w->pipelined || w->whole || w->by_row || w->command < w->first ||
-      w->command >= w->last || w->command >= w->queued ||
+      w->command >= w->last || w->command >= w->queued || w->syncs > 1 ||
       PQpipelineStatus(w->pg) != PQ_PIPELINE_ON)
     return true;
   return w->by_row = PQsetSingleRowMode(w->pg);
@@ -300,11 +301,12 @@ lpg_step lpg_fetch(lpg_wire *w)
 {
   if (w->awaited) {
     w->awaited = false;
+    /* not when the socket only had room again for what is still to be sent */
+    w->partial |= w->flushed || lpg_readable(PQsocket(w->pg));
     if (lpg_relay_engaged(&w->relay))
       pump(w);
     else
       absorb(w);
-    w->partial = true;
   }
   return fetch(w);
 }

@@ -10,6 +10,7 @@
 #include "connect.h"
 #include "deadline.h"
 #include "error.h"
+#include "hold.h"
 #include "transaction.h"
 
 static const char *const name = "pg.lease/1";
@@ -80,12 +81,14 @@ static int release(lua_State *L)
   return lpg_lend_back(L);
 }
 
-/* core.recall(db): ends the transactions of whoever had it. Answers whether it
- * can be lent again: not when it is lost or closed, nor under a statement of
- * another coroutine. */
+/* core.recall(db): ends the streams and transactions of whoever had it. Answers
+ * whether it can be lent again: not when it is lost or closed, nor under a
+ * statement of another coroutine. */
 static int recall(lua_State *L)
 {
   lpg_conn *c = lpg_handle_any(L, 1)->conn;
+  if (c->hold)
+    lpg_hold_break(c->hold);
   lpg_scope_end_all(c);
   lua_pushboolean(L, !c->closed && lpg_process_is_ours(&c->process) &&
                          !lpg_op_blocks(c) && c->wire.pg &&
@@ -94,7 +97,7 @@ static int recall(lua_State *L)
 }
 
 /* As DISCARD ALL, but for what is prepared, which is the module's; then what
- * the module itself has set when it connected. */
+ * the module itself had to set when it connected. */
 static const char *push_renewal(lua_State *L, const lpg_conn *c, bool open)
 {
   const char *rollback = open ? "ROLLBACK;" : "";
@@ -105,7 +108,7 @@ static const char *push_renewal(lua_State *L, const lpg_conn *c, bool open)
       "%sCLOSE ALL;SET SESSION AUTHORIZATION DEFAULT;RESET ALL;UNLISTEN *;"
       "SELECT pg_catalog.pg_advisory_unlock_all();DISCARD TEMP;"
       "DISCARD SEQUENCES;%s",
-      rollback, lpg_connect_push_setup(L, c, true));
+      rollback, c->preset ? lpg_connect_push_setup(L, c, true) : "");
 }
 
 /* core.renew(db, forget): tells the server to end what is open in the session

@@ -20,13 +20,21 @@ bool lpg_outcome_unexplained(const lpg_wire *w)
          PQtransactionStatus(w->pg) == PQTRANS_IDLE;
 }
 
+/* A pipeline is committed by its end, which the server has not got, or got
+ * after what failed it. */
+static bool never_whole(const lpg_wire *w)
+{
+  return w->open || w->spoiled;
+}
+
 void lpg_outcome_completed(lua_State *L, const lpg_conn *c)
 {
-  bool taken_back = lpg_scope_guards(c);
+  bool taken_back = lpg_scope_guards(c), never = never_whole(&c->wire);
   if (taken_back)
     lpg_error_boolean(L, "taken_back", true); /* for errors.lua's words */
-  if (taken_back || c->wire.phase != LPG_LOST)
-    lpg_error_boolean(L, "completed", !c->wire.failure && !taken_back);
+  if (taken_back || never || c->wire.phase != LPG_LOST)
+    lpg_error_boolean(L, "completed",
+                      !c->wire.failure && !taken_back && !never);
 }
 
 static void describe_limit(lua_State *L, const lpg_op *op)

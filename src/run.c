@@ -10,6 +10,7 @@
 #include "deadline.h"
 #include "error.h"
 #include "outcome.h"
+#include "prepare.h"
 #include "result.h"
 #include "rows.h"
 #include "statement.h"
@@ -26,7 +27,7 @@ enum { OWN_RESULT = 1024 * 1024 };
 static lpg_limits remaining(const lpg_op *op)
 {
   lpg_limits limits = op->limits;
-  limits.timeout = lpg_left_until(op->deadline);
+  limits.deadline = op->deadline;
   return limits;
 }
 
@@ -35,24 +36,25 @@ static lpg_limits remaining(const lpg_op *op)
 static int give_error(lua_State *L, int slot)
 {
   const lpg_op *op = lua_touserdata(L, slot);
-  lpg_stream *s = lua_touserdata(L, slot + STREAM);
   bool first = op->before == 0;
+  lpg_stream *s =
+      op->action == LPG_EACH ? lua_touserdata(L, slot + OBJECT) : NULL;
   if (s) {
     s->ended = true;
     lpg_hold_end(&s->hold);
     s->at = 0;
     s->to = op->misread ? 0 : op->rows - op->before;
     lua_pushvalue(L, slot + ROWS);
-    lua_setiuservalue(L, slot + STREAM, LPG_STREAM_ROWS);
+    lua_setiuservalue(L, slot + OBJECT, LPG_STREAM_ROWS);
   }
   int results = lpg_outcome_fail(L, slot, SQL);
   if (!s)
     return results;
   if (s->at == s->to)
     return lua_error(L);
-  lua_setiuservalue(L, slot + STREAM, LPG_STREAM_ERROR);
-  return first ? lpg_stream_iterate(L, slot + STREAM)
-               : lpg_stream_give(L, slot + STREAM);
+  lua_setiuservalue(L, slot + OBJECT, LPG_STREAM_ERROR);
+  return first ? lpg_stream_iterate(L, slot + OBJECT)
+               : lpg_stream_give(L, slot + OBJECT);
 }
 
 static int refused(lua_State *L, lpg_op *op, int slot)
@@ -117,6 +119,11 @@ static int misfit(lua_State *L, int slot, int parameter, const lpg_fault *fault)
   return give_error(L, slot);
 }
 
+static bool will_prepare(const lpg_op *op)
+{
+  return op->action == LPG_PREPARE && op->conn->prepares;
+}
+
 static int send_describe(lua_State *L, lpg_op *op, int slot)
 {
   lpg_fault fault;
@@ -126,6 +133,13 @@ static int send_describe(lua_State *L, lpg_op *op, int slot)
     return misfit(L, slot, wrong, &fault);
   lpg_params_declare(L, &op->conn->params, op->first, op->count, &request);
   op->described = true;
+  op->named = will_prepare(op);
+  if (op->named) {
+    lpg_statement *s = lpg_statement_new(L, SQL, -1);
+    lpg_prepare_name(op->conn, s);
+    lua_replace(L, slot + STATEMENT);
+    request.name = s->name;
+  }
   return send(L, op, slot, DESCRIBE, &request);
 }
 
@@ -137,35 +151,47 @@ static int send_question(lua_State *L, lpg_op *op, int slot)
   return send(L, op, slot, RESOLVE, &request);
 }
 
-/* Behind a pooler a session cannot be made read-only: each transaction is. It
- * is no query, so that what is said next may still choose the isolation. */
-#define READ_ONLY "SET TRANSACTION READ ONLY"
-
-static bool needs_read_only(const lpg_conn *c)
+bool lpg_run_needs_read_only(const lpg_conn *c)
 {
   return c->readonly && c->pooler &&
          PQtransactionStatus(c->wire.pg) == PQTRANS_IDLE;
 }
 
-/* COPY, which could not be read back from a pipeline, is refused. */
-static bool make_read_only(lpg_request *request)
+/* What goes before and after the statement in its trip. In a transaction a
+ * stream that is broken off must not fail it. Answers false for COPY, which
+ * could not be read back from a pipeline. */
+static bool surround(lua_State *L, const lpg_op *op, int slot,
+                     lpg_request *request)
 {
   char word[LPG_WORD];
+  if (lpg_run_needs_read_only(op->conn)) {
+    request->before = LPG_READ_ONLY;
+  } else if (op->action == LPG_EACH && op->transaction) {
+    lpg_stream *stream = lua_touserdata(L, slot + OBJECT);
+    stream->hold.guarded = true;
+    request->before = LPG_HOLD_SAVEPOINT;
+    request->after = LPG_HOLD_RELEASE;
+  } else {
+    return true;
+  }
   lpg_next_word(request->sql, word);
-  request->before = READ_ONLY;
   return strcmp(word, "copy") != 0;
 }
 
-/* In a transaction a stream that is broken off must not fail it. */
-static void set_savepoint(lua_State *L, const lpg_op *op, int slot,
-                          lpg_request *request)
+/* The statement's own record, from its first run on. */
+static lpg_statement *record(lua_State *L, lpg_op *op, int slot)
 {
-  lpg_stream *stream = lua_touserdata(L, slot + STREAM);
-  if (op->action != LPG_EACH || !op->transaction)
-    return;
-  stream->hold.guarded = true;
-  request->before = LPG_HOLD_SAVEPOINT;
-  request->after = LPG_HOLD_RELEASE;
+  lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
+  if (s || op->script || !op->conn->prepares)
+    return s;
+  s = lpg_statement_new(L, SQL, -1);
+  if (!s->recurs) {
+    lua_pop(L, 1);
+    return NULL;
+  }
+  lua_replace(L, slot + STATEMENT);
+  lpg_remember(L, slot);
+  return s;
 }
 
 static lpg_signature signature_of(const lpg_statement *s)
@@ -177,7 +203,7 @@ static int send_statement(lua_State *L, lpg_op *op, int slot)
 {
   lpg_fault fault;
   lpg_conn *c = op->conn;
-  const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
+  const lpg_statement *s = record(L, op, slot);
   lpg_request request = {.kind = op->script ? LPG_SCRIPT : LPG_STATEMENT,
                          .sql = lua_tostring(L, SQL),
                          .result_format = s && s->binary};
@@ -186,13 +212,17 @@ static int send_statement(lua_State *L, lpg_op *op, int slot)
   if (wrong)
     return misfit(L, slot, wrong, &fault);
   op->transaction = PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
-  if (needs_read_only(c) && !make_read_only(&request)) {
+  if (!surround(L, op, slot, &request)) {
     lpg_error_new(L, "wrong_action",
-                  "COPY does not run on a read-only "
-                  "connection behind a pooler");
+                  op->action == LPG_EACH
+                      ? "COPY has no rows for db:each; db:copy_rows has"
+                      : "COPY does not run on a read-only connection behind a "
+                        "pooler");
     return give_error(L, slot);
   }
-  set_savepoint(L, op, slot, &request);
+  lpg_prepare_choose(L, c, slot + CONN, slot + STATEMENT, op->settings.eager,
+                     &request);
+  op->named = request.name != NULL;
   return send(L, op, slot, RUN, &request);
 }
 
@@ -201,9 +231,19 @@ static bool must_describe(lua_State *L, const lpg_op *op, int slot)
   const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
   if (op->script || op->described)
     return false;
-  return (op->conn->shy && !s) ||
+  return (op->conn->shy && !(s && s->seen)) ||
          lpg_params_need_types(L, op->first, op->count, signature_of(s),
                                op->conn->utf8);
+}
+
+/* What is known of the statement; true where that is nothing. */
+static int give_lesson(lua_State *L, int slot)
+{
+  lua_pushvalue(L, slot + STATEMENT);
+  if (lua_isnil(L, -1))
+    lua_pushboolean(L, 1);
+  lpg_op_end(L, slot);
+  return 1;
 }
 
 /* Sends what has to come next. */
@@ -215,8 +255,9 @@ static int advance(lua_State *L, lpg_op *op, int slot)
     op->stage = RECOVER;
     return LPG_CONTINUE;
   }
-  if (op->deadline == 0)
-    op->deadline = lpg_now() + op->limits.timeout;
+  if (op->deadline == 0) /* it begins now, or when the way is free */
+    op->deadline = (op->stage == RECOVER ? lpg_now() : op->ticked) +
+                   op->limits.timeout;
   if (*c->undo && !lpg_scope_guards(c)) { /* nobody else will */
     char undo[LPG_UNDO];
     memcpy(undo, c->undo, sizeof undo);
@@ -240,8 +281,10 @@ static int advance(lua_State *L, lpg_op *op, int slot)
     lpg_statement_find(L, slot + CONN, SQL);
     lua_replace(L, slot + STATEMENT);
   }
-  if (op->action == LPG_DESCRIPTION || must_describe(L, op, slot))
+  if (op->action >= LPG_PREPARE || must_describe(L, op, slot))
     return send_describe(L, op, slot);
+  if (op->action == LPG_LEARN)
+    return give_lesson(L, slot);
   return send_statement(L, op, slot);
 }
 
@@ -262,7 +305,7 @@ static bool has_portion(const lpg_op *op)
 /* Ends the operation, but not, maybe, the answer, and gives the first row. */
 static int deliver(lua_State *L, lpg_op *op, int slot, bool ended)
 {
-  int index = slot + STREAM;
+  int index = slot + OBJECT;
   lpg_stream *s = lua_touserdata(L, index);
   lua_pushvalue(L, slot + PLAN);
   lua_setiuservalue(L, index, LPG_STREAM_PLAN);
@@ -271,6 +314,8 @@ static int deliver(lua_State *L, lpg_op *op, int slot, bool ended)
   lua_pushvalue(L, slot + ROWS);
   lua_setiuservalue(L, index, LPG_STREAM_ROWS);
   bool first = op->before == 0;
+  if (first)
+    lpg_prepare_settle(L, op->conn, slot + CONN, slot + STATEMENT);
   s->rows = op->rows;
   s->at = 0;
   s->to = portion(op);
@@ -318,10 +363,8 @@ static int on_result(lua_State *L, lpg_op *op, int slot)
 
 /* --- the end ---------------------------------------------------------- */
 
-static int shape(lua_State *L, lpg_op *op, int slot)
+void lpg_run_shape(lua_State *L, lpg_op *op, int slot)
 {
-  if (op->action == LPG_EACH)
-    return deliver(L, op, slot, true);
   bool query = op->action == LPG_QUERY;
   lua_createtable(L, 0, 2);
   if (op->tabular) {
@@ -339,9 +382,19 @@ static int shape(lua_State *L, lpg_op *op, int slot)
   lua_pushinteger(L, op->affected);
   lua_setfield(L, -2, "rowCount");
   lpg_result_finish(L, op->tabular ? slot + PLAN : 0, &op->conn->wire.notices);
+}
+
+static int give_result(lua_State *L, lpg_op *op, int slot)
+{
+  if (op->action == LPG_EACH)
+    return deliver(L, op, slot, true);
+  lpg_run_shape(L, op, slot);
   lpg_op_end(L, slot);
   return 1;
 }
+
+/* The server does not have the name any more, or not with these columns. */
+static const char *const lost_names[] = {"26000", "42P05", "0A000", NULL};
 
 /* What was learnt earlier may no longer fit the statement: it is forgotten.
  * Answers whether to ask again and run it again at once, which is done where
@@ -359,9 +412,10 @@ static bool stale(lua_State *L, lpg_op *op, int slot)
   if (!s || op->described || w->stop != LPG_RUNS || w->phase != LPG_IDLE ||
       !w->failure)
     return false;
-  bool typed = s->count >= 0, binary = s->binary;
+  bool typed = s->count >= 0 || op->named, binary = s->binary;
   const char *state = PQresultErrorField(w->failure, PG_DIAG_SQLSTATE);
-  bool type = state && lpg_begins_with(state, states);
+  bool type = state && (lpg_begins_with(state, states) ||
+                        (op->named && lpg_begins_with(state, lost_names)));
   if (!type && !(typed && state && lpg_begins_with(state, values)))
     return false;
   lpg_put_nil(L, slot + STATEMENT);
@@ -391,6 +445,14 @@ static int fail(lua_State *L, lpg_op *op, int slot)
     return send(L, op, slot, DIAGNOSE, &request);
   }
   lpg_outcome_describe(L, op);
+  lua_getfield(L, -1, "sqlstate");
+  bool lost_name = op->named && op->transaction && !lua_isnil(L, -1) &&
+                   lpg_begins_with(lua_tostring(L, -1), lost_names);
+  lua_pop(L, 1);
+  if (lost_name)
+    lpg_error_fix(L, "The statement had been prepared, and the server has "
+                     "dropped it since, or a table of it has changed. It will "
+                     "be prepared anew: run the transaction again.");
   return give_error(L, slot);
 }
 
@@ -402,6 +464,21 @@ static int proceed(lua_State *L, lpg_op *op, int slot)
   lpg_error_new(L, "cancelled", "the statement was cancelled");
   lpg_error_boolean(L, "completed", false);
   return give_error(L, slot);
+}
+
+/* What the statement takes and gives is known. */
+static int described(lua_State *L, lpg_op *op, int slot)
+{
+  if (op->action != LPG_DESCRIPTION) {
+    if (will_prepare(op))
+      lpg_prepare_keep(L, slot + STATEMENT);
+    lpg_remember(L, slot);
+  }
+  if (op->action < LPG_PREPARE)
+    return proceed(L, op, slot);
+  lua_pushvalue(L, slot + (op->action == LPG_PREPARE ? OBJECT : ROWS));
+  lpg_op_end(L, slot);
+  return 1;
 }
 
 static int on_done(lua_State *L, lpg_op *op, int slot)
@@ -416,20 +493,12 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     if (failed)
       return fail(L, op, slot);
     lpg_notices_clear(&op->conn->wire.notices); /* they come again */
-    if (op->action == LPG_DESCRIPTION) {
-      lua_pushvalue(L, slot + ROWS);
-      lpg_op_end(L, slot);
-      return 1;
-    }
-    if (lpg_statement_ask(L, lua_touserdata(L, slot + STATEMENT)))
+    if (op->action != LPG_DESCRIPTION &&
+        lpg_statement_ask(L, lua_touserdata(L, slot + STATEMENT)))
       return send_question(L, op, slot);
-    lpg_remember(L, slot);
-    return proceed(L, op, slot);
+    return described(L, op, slot);
   case RESOLVE:
-    if (failed)
-      return fail(L, op, slot);
-    lpg_remember(L, slot);
-    return proceed(L, op, slot);
+    return failed ? fail(L, op, slot) : described(L, op, slot);
   case UNDO:
   case RESTORE:
     return failed ? fail(L, op, slot) : proceed(L, op, slot);
@@ -442,19 +511,27 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     lpg_error_number(L, "elapsed", op->elapsed);
     return give_error(L, slot);
   default:
+    lpg_prepare_settle(L, op->conn, slot + CONN, slot + STATEMENT);
     lpg_settle(L, op, slot);
     lpg_scope_settle(op->conn);
     if (!failed)
-      return shape(L, op, slot);
+      return give_result(L, op, slot);
     if (stale(L, op, slot))
       return send_describe(L, op, slot);
     return fail(L, op, slot);
   }
 }
 
-/* What is left of a transaction's deadline counts, too. When it has passed
- * there is ROLLBACK to send, which has not much time either. */
-static lpg_limits limits_of(const lpg_conn *c, const lpg_settings *settings)
+int lpg_run_fail(lua_State *L, lpg_op *op, int slot)
+{
+  op->stage = RUN;
+  op->result = on_result;
+  op->done = on_done;
+  op->rest = NULL;
+  return fail(L, op, slot);
+}
+
+lpg_limits lpg_run_limits(const lpg_conn *c, const lpg_settings *settings)
 {
   static const double last = 2;
   lpg_limits limits = lpg_settings_limits(settings, c->ceilings);
@@ -477,7 +554,7 @@ static lpg_op *begin(lua_State *L, lpg_action action,
   op->action = (int)action;
   op->stage = RUN;
   op->settings = *settings;
-  op->limits = limits_of(op->conn, settings);
+  op->limits = lpg_run_limits(op->conn, settings);
   if (action == LPG_EACH) {
     op->rest = on_rest;
     op->limits.each = true;
@@ -500,7 +577,10 @@ int lpg_run(lua_State *L, lpg_action action, int count,
   op->several = op->script && strchr(lua_tostring(L, SQL), ';');
   if (action == LPG_EACH) {
     lpg_stream_new(L, HANDLE, SQL, settings);
-    lua_replace(L, slot + STREAM);
+    lua_replace(L, slot + OBJECT);
+  } else if (action == LPG_PREPARE) {
+    lua_pushvalue(L, VALUES);
+    lua_replace(L, slot + OBJECT);
   }
   int results = advance(L, op, slot);
   return results == LPG_CONTINUE ? lpg_await(L, LUA_OK, slot) : results;
@@ -518,9 +598,9 @@ int lpg_run_on(lua_State *L)
   lpg_op *op = begin(L, LPG_EACH, &s->settings);
   int slot = lua_gettop(L) - KEPT;
   lua_pushvalue(L, VALUES);
-  lua_replace(L, slot + STREAM);
+  lua_replace(L, slot + OBJECT);
   for (int kept = PLAN; kept <= ROWS; kept++) {
-    lua_getiuservalue(L, slot + STREAM, LPG_STREAM_PLAN + kept - PLAN);
+    lua_getiuservalue(L, slot + OBJECT, LPG_STREAM_PLAN + kept - PLAN);
     lua_replace(L, slot + kept);
   }
   op->answering = op->tabular = op->described = true;

@@ -101,9 +101,9 @@ void lpg_settings_merge(lua_State *L, lpg_settings *s, int index)
   }
 }
 
-lpg_limits lpg_settings_limits(lua_State *L, const lpg_settings *s)
+lpg_limits lpg_settings_limits(const lpg_settings *s, const lpg_ceilings *c)
 {
-  lpg_limits now = lpg_ceilings_of(L)->limits;
+  lpg_limits now = c->limits;
   if (s->limits.timeout > 0)
     now.timeout = fmin(now.timeout, s->limits.timeout);
   if (s->limits.result > 0)

@@ -16,6 +16,7 @@ typedef struct lpg_settings {
   lpg_limits limits; /* 0: the ceiling */
   lpg_shape shape;   /* rows = */
   bool keep_null;    /* null = pg.null */
+  bool eager;        /* of db:prepare: has a name from its first run on */
   lpg_view view;
 } lpg_settings;
 
@@ -36,7 +37,7 @@ void lpg_settings_merge(lua_State *L, lpg_settings *s, int index);
 int lpg_unknown_option(lua_State *L, int key, const char *where);
 
 /* What counts now: the settings, never above the ceilings. */
-lpg_limits lpg_settings_limits(lua_State *L, const lpg_settings *s);
+lpg_limits lpg_settings_limits(const lpg_settings *s, const lpg_ceilings *c);
 
 void lpg_settings_open_library(lua_State *L, int core);
 

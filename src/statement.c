@@ -12,14 +12,28 @@
 enum { GENERATION = 256, GENERATION_BYTES = 512 * 1024, LONGEST = 32 * 1024 };
 enum { YOUNG = 1, OLD, COUNT, BYTES };
 
+/* What can be prepared and run as often as one likes, in a pipeline. */
+static bool recurs(const char *sql)
+{
+  static const char *const words[] = {"select", "insert", "update", "delete",
+                                      "merge",  "with",   "values", "table"};
+  char word[LPG_WORD];
+  lpg_next_word(sql, word);
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+    if (strcmp(word, words[i]) == 0)
+      return true;
+  return false;
+}
+
 lpg_statement *lpg_statement_new(lua_State *L, int sql, int count)
 {
   size_t types = count > 0 ? (size_t)count : 0;
   lpg_statement *s =
-      lua_newuserdatauv(L, sizeof *s + types * sizeof *s->types, 1);
+      lua_newuserdatauv(L, sizeof *s + types * sizeof *s->types, 2);
+  memset(s, 0, sizeof *s);
   s->count = count;
-  s->binary = false;
   s->sets = lpg_mentions(lua_tostring(L, sql), LPG_SETTER);
+  s->recurs = lua_rawlen(L, sql) <= LONGEST && recurs(lua_tostring(L, sql));
   return s;
 }
 
@@ -82,11 +96,55 @@ static lua_Integer tally(lua_State *L, int cache, int field, lua_Integer add)
   return n;
 }
 
-/* The young generation becomes the old one, the old one is forgotten. */
-static void age(lua_State *L, int cache)
+/* Each of a generation's statements that is not `other`'s, too. */
+static void retire_all(lua_State *L, int conn, int generation, int other)
 {
+  if (!lua_istable(L, generation))
+    return;
+  for (lua_pushnil(L); lua_next(L, generation); lua_pop(L, 1)) {
+    bool kept = false;
+    if (lua_istable(L, other)) {
+      lua_pushvalue(L, -2);
+      lua_rawget(L, other);
+      kept = lua_rawequal(L, -1, -2);
+      lua_pop(L, 1);
+    }
+    if (!kept)
+      lpg_statement_retire(L, conn, lua_touserdata(L, -1));
+  }
+}
+
+void lpg_statement_retire(lua_State *L, int conn, lpg_statement *s)
+{
+  lpg_conn *c = lua_touserdata(L, conn);
+  if (*s->name && !c->pooler) {
+    lua_getiuservalue(L, conn, LPG_CONN_RETIRED);
+    lua_pushfstring(L, "DEALLOCATE %s", s->name);
+    lua_rawseti(L, -2, ++c->retired);
+    lua_pop(L, 1);
+  }
+  *s->name = '\0';
+  s->prepared = false;
+}
+
+void lpg_statement_closed(lua_State *L, int conn)
+{
+  lpg_conn *c = lua_touserdata(L, conn);
+  conn = lua_absindex(L, conn);
+  c->retired = 0;
+  lua_newtable(L);
+  lua_setiuservalue(L, conn, LPG_CONN_RETIRED);
+}
+
+/* The young generation becomes the old one, the old one is forgotten. */
+static void age(lua_State *L, int conn, int cache)
+{
+  int old = lua_gettop(L) + 1;
+  lua_rawgeti(L, cache, OLD);
   lua_rawgeti(L, cache, YOUNG);
+  retire_all(L, conn, old, old + 1);
   lua_rawseti(L, cache, OLD);
+  lua_pop(L, 1);
   lua_newtable(L);
   lua_rawseti(L, cache, YOUNG);
   for (int i = COUNT; i <= BYTES; i++) {
@@ -95,30 +153,59 @@ static void age(lua_State *L, int cache)
   }
 }
 
+/* Puts the statement at `statement` (nil: none) in the generation on the top.
+ */
+static void put(lua_State *L, int conn, int sql, int statement)
+{
+  lua_pushvalue(L, sql);
+  if (lua_rawget(L, -2) != LUA_TNIL && !lua_rawequal(L, -1, statement))
+    lpg_statement_retire(L, conn, lua_touserdata(L, -1));
+  lua_pop(L, 1);
+  lua_pushvalue(L, sql);
+  lua_pushvalue(L, statement);
+  lua_rawset(L, -3);
+}
+
 void lpg_statement_keep(lua_State *L, int conn, int sql)
 {
   size_t length = lua_rawlen(L, sql);
+  int statement = lua_gettop(L), cache = statement + 1;
   if (length <= LONGEST) {
     lua_getiuservalue(L, conn, LPG_CONN_STATEMENTS);
-    int cache = lua_gettop(L);
     lua_Integer count = tally(L, cache, COUNT, 1);
     lua_Integer bytes = tally(L, cache, BYTES, (lua_Integer)length);
     if (lua_rawgeti(L, cache, YOUNG) != LUA_TTABLE || count > GENERATION ||
         bytes > GENERATION_BYTES)
-      age(L, cache);
-    lua_pop(L, 1);
-    bool forget = lua_isnil(L, cache - 1);
-    for (int i = YOUNG; i <= (forget ? OLD : YOUNG); i++) {
-      if (lua_rawgeti(L, cache, i) == LUA_TTABLE) {
-        lua_pushvalue(L, sql);
-        lua_pushvalue(L, cache - 1);
-        lua_rawset(L, -3);
-      }
+      age(L, conn, cache);
+    lua_settop(L, cache);
+    bool forget = lua_isnil(L, statement);
+    if (lua_rawgeti(L, cache, OLD) == LUA_TTABLE) {
+      lua_pushvalue(L, sql);
+      bool there = lua_rawget(L, -2) != LUA_TNIL;
       lua_pop(L, 1);
+      if (there || forget)
+        put(L, conn, sql, statement);
     }
-    lua_pop(L, 1);
+    lua_rawgeti(L, cache, YOUNG);
+    put(L, conn, sql, statement);
   }
-  lua_pop(L, 1);
+  lua_settop(L, statement - 1);
+}
+
+void lpg_statement_forget(lua_State *L, int conn)
+{
+  int top = lua_gettop(L), cache = top + 1;
+  conn = lua_absindex(L, conn);
+  if (lua_getiuservalue(L, conn, LPG_CONN_STATEMENTS) == LUA_TTABLE)
+    for (int i = YOUNG; i <= OLD; i++) {
+      lua_rawgeti(L, cache, i);
+      lua_pushnil(L);
+      retire_all(L, conn, cache + 1, cache + 2);
+      lua_settop(L, cache);
+    }
+  lua_settop(L, top);
+  lua_newtable(L);
+  lua_setiuservalue(L, conn, LPG_CONN_STATEMENTS);
 }
 
 lpg_statement *lpg_statement_find(lua_State *L, int conn, int sql)

@@ -11,15 +11,23 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+enum { LPG_NAME = 32 };
+
 typedef struct lpg_statement {
   int count;   /* of parameters; -1: the server was not asked */
   bool binary; /* its columns pay in binary */
   bool sets;   /* its text mentions set_config */
+  bool seen;   /* its columns are known */
+  bool recurs; /* it is worth a name: prepare.h */
+  bool prepared;
+  int runs;
+  char name[LPG_NAME]; /* on the server; empty: none */
   Oid types[];
 } lpg_statement;
 
-/* A statement's user value: the plan of its columns, or nil. */
-enum { LPG_STATEMENT_PLAN = 1 };
+/* A statement's user values: the plan of its columns, or nil; the types that
+ * its name was prepared with. */
+enum { LPG_STATEMENT_PLAN = 1, LPG_STATEMENT_TYPES };
 
 /* Pushes a statement of the SQL text at `sql` with `count` types. e */
 lpg_statement *lpg_statement_new(lua_State *L, int sql, int count);
@@ -34,6 +42,13 @@ bool lpg_statement_ask(lua_State *L, const lpg_statement *s);
 void lpg_statement_settle(lpg_statement *s, const PGresult *answer);
 /* Remembers the statement (or nil: forgets) on the top. Pops it. e */
 void lpg_statement_keep(lua_State *L, int conn, int sql);
+
+/* The statement is not run by its name any more, which is to be closed. e */
+void lpg_statement_retire(lua_State *L, int conn, lpg_statement *s);
+/* Forgets all. e */
+void lpg_statement_forget(lua_State *L, int conn);
+/* The server has closed all names. e */
+void lpg_statement_closed(lua_State *L, int conn);
 
 /* The word after comments, white space and `(`, in lower case; empty when
  * something else stands there. Answers what follows it. */

@@ -81,8 +81,7 @@ static bool among(const char *word, const char *const *words)
   return false;
 }
 
-/* BEGIN, COMMIT and the like, but not ROLLBACK TO SAVEPOINT. */
-static bool controls_transaction(const char *sql)
+bool lpg_controls_transaction(const char *sql)
 {
   static const char *const always[] = {"begin", "start", "commit",
                                        "end",   "abort", NULL};
@@ -137,7 +136,7 @@ bool lpg_scope_refuses(lua_State *L, int index, const char *sql)
                   "the transaction's deadline has passed: it will be rolled "
                   "back");
     lpg_error_boolean(L, "completed", false);
-  } else if (sql && controls_transaction(sql)) {
+  } else if (sql && lpg_controls_transaction(sql)) {
     lpg_error_new(L, "wrong_action",
                   "BEGIN, COMMIT, ROLLBACK and the like have no place in the "
                   "function of a transaction");

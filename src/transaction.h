@@ -34,6 +34,9 @@ bool lpg_scope_refuses(lua_State *L, int index, const char *sql);
 /* Gives up the scopes of coroutines that died of an error: Lua leaves the
  * frames of such a coroutine as they are. */
 void lpg_scope_tidy(lpg_conn *c);
+
+/* BEGIN, COMMIT and the like, but not ROLLBACK TO SAVEPOINT. */
+bool lpg_controls_transaction(const char *sql);
 /* Gives up all. */
 void lpg_scope_end_all(lpg_conn *c);
 

@@ -184,7 +184,7 @@ static void begin(lpg_wire *w, const lpg_limits *limits)
   w->stop = LPG_RUNS;
   w->dropped = w->flushed = w->awaited = w->broken = w->answered = false;
   w->partial = w->dry = w->told = w->by_row = false;
-  w->pipelined = w->open = w->whole = false;
+  w->pipelined = w->open = w->whole = w->spoiled = false;
   w->copying = LPG_NOT_COPYING;
   w->expected = PGRES_EMPTY_QUERY;
   w->queued = w->asides = w->command = w->failed = w->syncs = w->first = 0;
@@ -193,7 +193,8 @@ static void begin(lpg_wire *w, const lpg_limits *limits)
   w->received = w->since = 0;
   w->limits = *limits;
   w->started = lpg_now();
-  w->deadline = w->started + limits->timeout;
+  w->deadline = limits->deadline > 0 ? limits->deadline
+                                     : w->started + limits->timeout;
   w->phase = LPG_FETCHING;
 }
 
@@ -263,8 +264,9 @@ static bool send_describe(lpg_wire *w, const lpg_request *r)
 {
   w->whole = true;
   w->first = 1;
-  return enter(w) && send_parse(w, "", r) &&
-         queue(w, PQsendDescribePrepared(w->pg, "")) && sync(w);
+  const char *name = r->name ? r->name : "";
+  return enter(w) && send_parse(w, name, r) &&
+         queue(w, PQsendDescribePrepared(w->pg, name)) && sync(w);
 }
 
 static bool send_request(lpg_wire *w, const lpg_request *r)
@@ -348,6 +350,20 @@ void lpg_wire_extend(lpg_wire *w)
 
 /* --- stopping --------------------------------------------------------- */
 
+/* A pipeline of which a part has not been put must not be committed by its end,
+ * which the server needs to answer: that part may have run by the time that the
+ * request to cancel arrives. */
+static void spoil(lpg_wire *w)
+{
+  w->spoiled = true;
+  w->spoiler = w->queued;
+  if (!queue(w, PQsendPrepare(w->pg, "", "a pipeline was stopped by its client",
+                              0, NULL)))
+    lpg_wire_lose(w);
+  else
+    lpg_wire_seal(w);
+}
+
 void lpg_wire_stop(lpg_wire *w, lpg_stop why)
 {
   if (w->phase != LPG_FETCHING) {
@@ -360,7 +376,7 @@ void lpg_wire_stop(lpg_wire *w, lpg_stop why)
     w->dropped = true;
   w->deadline = lpg_now() + grace(w);
   if (w->open) /* the server answers after Sync only */
-    lpg_wire_seal(w);
+    spoil(w);
   if (w->copying == LPG_COPYING_IN)
     lpg_wire_put_end(w, "it was stopped");
   if (w->phase == LPG_LOST)

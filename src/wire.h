@@ -45,10 +45,10 @@ typedef enum lpg_stop { /* why a statement was stopped */
 } lpg_stop;
 
 typedef enum lpg_kind {
-  LPG_SCRIPT,    /* simple protocol: several statements, no parameters */
-  LPG_STATEMENT, /* extended protocol */
-  LPG_DESCRIBE,  /* Parse and Describe in one Sync; nothing runs */
-  LPG_TO_SERVER, /* COPY FROM STDIN, by the simple protocol: no pipeline */
+  LPG_SCRIPT,     /* simple protocol: several statements, no parameters */
+  LPG_STATEMENT,  /* extended protocol */
+  LPG_DESCRIBE,   /* Parse and Describe in one Sync; nothing runs */
+  LPG_TO_SERVER,  /* COPY FROM STDIN, by the simple protocol: no pipeline */
   LPG_FROM_SERVER /* COPY TO STDOUT */
 } lpg_kind;
 
@@ -71,10 +71,11 @@ typedef struct lpg_request {
 } lpg_request;
 
 typedef struct lpg_limits {
-  double timeout; /* seconds; HUGE_VAL: none */
-  double result;  /* bytes of all results of the request */
-  bool strict;    /* at the deadline the connection is given up at once */
-  bool each;      /* `result` is a row's, not the whole result's */
+  double timeout;  /* seconds; HUGE_VAL: none */
+  double result;   /* bytes of all results of the request */
+  bool strict;     /* at the deadline the connection is given up at once */
+  bool each;       /* `result` is a row's, not the whole result's */
+  double deadline; /* if it has been set already; else 0 */
 } lpg_limits;
 
 typedef struct lpg_wire {
@@ -112,6 +113,8 @@ typedef struct lpg_wire {
   int command;  /* that answers now */
   int failed;   /* that answered with the failure */
   int syncs;    /* still to be answered */
+  int spoiler;  /* the command that fails a pipeline that was stopped */
+  bool spoiled; /* it was put: none of the pipeline takes effect */
   bool told;    /* it has answered something */
   bool whole;   /* results come whole, */
   bool by_row;  /* or row by row: said for this command */

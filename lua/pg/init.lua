@@ -8,6 +8,8 @@ local forms = require "pg.forms"
 local insert = require "pg.insert"
 local inspect = require "pg.inspect"
 local options = require "pg.options"
+local pipeline = require "pg.pipeline"
+local pool = require "pg.pool"
 local sql = require "pg.sql"
 local transaction = require "pg.transaction"
 local upsert = require "pg.upsert"
@@ -30,6 +32,7 @@ pg.typed = core.typed
 pg.encode = core.encode
 pg.limits = core.limits
 pg.actions = require "pg.actions"
+pg.pool = pool.new
 
 -- Empty lists carry lua-cjson's own mark where it has one, so that it writes
 -- them as [] too.
@@ -48,6 +51,7 @@ local methods = core.methods
 methods.transaction = transaction.transaction
 methods.dry_run = transaction.dry_run
 methods.insert = insert.insert
+methods.pipeline = pipeline.pipeline
 methods.upsert = upsert.upsert
 methods.bulk_insert = bulk.insert
 methods.bulk_update = bulk.update

@@ -153,7 +153,12 @@ function insert.id(row, key)
 end
 
 --- {insertedId=, rowCount=, row=} from a statement's result.
-local function shape(job, result, relation, updates, flag)
+---@param job pg.insert.Job
+---@param statement pg.insert.Statement
+---@param result table
+---@return pg.Inserted
+function insert.result(job, statement, result)
+  local relation, flag, updates = statement.relation, statement.flag, statement.updates
   local shaped, row = { rowCount = result.rowCount }, result.rows and result.rows[1]
   if job.counts and relation.kind == "r" and (flag or not updates) then
     shaped.updated = row and flag and not row[flag] and 1 or 0
@@ -196,25 +201,67 @@ local function build(job, relation, names, columns)
   return text .. clause, values, updates and job.counts and insert.flag(relation) or nil, updates
 end
 
+--- What a job comes to, given what the catalogue says of its table.
+---@class pg.insert.Statement
+---@field relation pg.catalog.Relation
+---@field names string[] the columns given
+---@field columns? (string|table)[] the conflict's
+---@field text? string
+---@field values? table of sql.values()
+---@field flag? string
+---@field updates? boolean
+
+--- Fills in the statement. False and an error when the catalogue cannot be asked.
+local function complete(job, statement)
+  local relation, failure = statement.relation, nil
+  if job.plan then
+    statement.columns, failure = conflict.columns(job.plan, job.db, job.quoted, relation)
+    if not statement.columns then return false, failure end
+  end
+  local text, values, flag, updates = build(job, relation, statement.names, statement.columns)
+  statement.text = text .. insert.returning(relation.key, job.returning, flag)
+  statement.values, statement.flag, statement.updates = values, flag, updates
+  return true
+end
+
+--- The statement of a job that somebody else runs.
+---@param job pg.insert.Job
+---@return pg.insert.Statement|nil, pg.Error?
+function insert.statement(job)
+  local names = sql.names(job.values, 1)
+  local relation, err = catalog.relation(job.db, job.quoted)
+  if not relation then return nil, err end
+  local statement = { relation = relation, names = names }
+  local done, failure = complete(job, statement)
+  if not done then return nil, failure end
+  return statement
+end
+
+--- Says more of the error of a statement.
+---@param job pg.insert.Job
+---@param statement pg.insert.Statement
+---@param err pg.Error
+---@return pg.Error
+function insert.explain(job, statement, err)
+  return insert_error.explain(job, err, statement.columns, statement.names, statement.values)
+end
+
 --- Stores the row that is the job's values.
 ---@param job pg.insert.Job
 ---@return pg.Inserted|nil, pg.Error?
 function insert.row(job)
-  local names, columns, values = sql.names(job.values, 1), nil, nil
+  local statement = { names = sql.names(job.values, 1) }
   local result, err = insert.run(job, function(relation)
-    local failure, text, flag, updates
-    if job.plan then
-      columns, failure = conflict.columns(job.plan, job.db, job.quoted, relation)
-      if not columns then return nil, failure end
-    end
-    text, values, flag, updates = build(job, relation, names, columns)
-    local answer, problem = job.db:execute { parameters = values, rows = "object",
-      query = text .. insert.returning(relation.key, job.returning, flag), timeout = job.left() }
+    statement.relation = relation
+    local done, failure = complete(job, statement)
+    if not done then return nil, failure end
+    local answer, problem = job.db:execute { query = statement.text, rows = "object",
+      parameters = statement.values, timeout = job.left() }
     if not answer then return nil, problem end
-    return shape(job, answer, relation, updates, flag)
+    return insert.result(job, statement, answer)
   end)
   if result then return result end
-  return nil, insert_error.explain(job, err, columns, names, values)
+  return nil, insert.explain(job, statement, err)
 end
 
 --- Inserts one row: db:insert("users", { name = "John" }), or a form:

@@ -14,7 +14,8 @@ local SSL_MODES = { disable = true, allow = true, prefer = true, require = true,
 local SETTINGS = { "timeout", "max_result", "rows", "null", "numeric", "json" }
 --- Their names.
 options.SETTINGS = SETTINGS
-local OWN = { "name", "database", "username", "password", "connect_timeout", "wait", "readonly" }
+local OWN = { "name", "database", "username", "password", "connect_timeout", "wait", "readonly",
+  "prepare" }
 local NAMES = table.move(OWN, 1, #OWN, #SETTINGS + 1, { table.unpack(SETTINGS) })
 local ACTION = { "query", "parameters" }
 
@@ -122,9 +123,10 @@ local function known_keywords()
   return keyword_names
 end
 
---- The names that a message may offer, after those of `first`.
-local function offered(first)
+--- The names that a message may offer, after those of `first` and `others`.
+local function offered(first, others)
   local names = { table.unpack(first) }
+  table.move(others or {}, 1, #(others or {}), #names + 1, names)
   for name in pairs(known_keywords()) do
     if name ~= "replication" then names[#names + 1] = name end
   end
@@ -257,9 +259,13 @@ local OWN_TAKERS = {
     if type(value) ~= "boolean" then fail "readonly must be true or false" end
     spec.readonly = value
   end,
+  prepare = function(spec, value)
+    if type(value) ~= "boolean" then fail "prepare must be true or false" end
+    spec.prepare = value
+  end,
 }
 
-local function take_table(given, spec)
+local function take_table(given, spec, others)
   local keywords = known_keywords()
   local is_setting = {}
   for _, name in ipairs(SETTINGS) do is_setting[name] = true end
@@ -271,7 +277,7 @@ local function take_table(given, spec)
       put(spec.keywords, name, value)
     elseif not is_setting[name] then
       if type(key) ~= "string" then fail("%s", options.unknown(key)) end
-      fail("unknown option '%s'%s", key, did_you_mean(key, offered(NAMES)))
+      fail("unknown option '%s'%s", key, did_you_mean(key, offered(NAMES, others)))
     end
   end
   take_settings(given, spec)
@@ -336,14 +342,15 @@ end
 --- program does: an unknown option, a value of the wrong type.
 ---@param given table|string|nil
 ---@param level integer
+---@param others? string[] options of the caller's own, for the messages
 ---@return table
-function options.specification(given, level)
+function options.specification(given, level, others)
   local spec = { keywords = {}, settings = {} }
   local ok, problem = pcall(function()
     if type(given) == "string" then
       take_string(given, spec)
     elseif type(given) == "table" then
-      take_table(given, spec)
+      take_table(given, spec, others)
     elseif given ~= nil then
       fail("pg.connect takes a table of options, a URI or a name, not a %s", type(given))
     end

@@ -1,0 +1,370 @@
+-- SPDX-License-Identifier: MIT
+-- pool_slots: the connections of a pool and who waits for them. A slot is "opening" (somebody makes
+-- it ready, or ready for the next one), "idle", "used" or "closed". One place decides who gets one:
+-- `acquire`. Nothing here runs in the background: all is done by those who take and give back.
+local core = require "pg.core"
+local errors = require "pg.errors"
+
+local slots = {}
+
+-- Seconds: after a refusal by a full server (doubled by each, up to the longest), before a waiter
+-- looks for itself, for what is sent to clear up, and how long nobody asks an idle one.
+local BACKOFF <const>, LONGEST <const> = 0.05, 1
+local TURN <const>, CLEARING <const>, TRUSTED <const> = 1, 5, 30
+
+local WEAK <const> = { __mode = "v" }
+
+--- Slots, queue and counters of an empty pool. Who prepares, uses or clears a slot is its claim: a
+--- slot without one was left behind by a coroutine or a handle that was collected.
+---@param pool pg.Pool
+function slots.reset(pool)
+  pool.pid = core.pid()
+  pool.slots, pool.count, pool.idle = {}, 0, {}
+  pool.claims = setmetatable({}, WEAK)
+  pool.queue, pool.head, pool.tail = setmetatable({}, WEAK), 1, 0
+  pool.refusals, pool.retry_at = 0, 0
+  pool.counters = { created = 0, closed = 0, replaced = 0, acquired = 0, timeouts = 0,
+    taken_back = 0 }
+end
+
+-- The clock's: math.random is the program's.
+local function jitter() return core.now() * 1e6 % 1 end
+
+-- --- who is next -------------------------------------------------------------------------------
+
+local function waits(claim)
+  return claim and not claim.slot and claim.deadline > core.now()
+    and coroutine.status(claim.thread) ~= "dead"
+end
+
+--- For a loop over those that wait, first come first.
+local function next_waiting(pool, i)
+  repeat i = i + 1 until i > pool.tail or waits(pool.queue[i])
+  return i <= pool.tail and i or nil, pool.queue[i]
+end
+
+local function room(pool)
+  return core.now() >= pool.retry_at and pool.size - pool.count or 0
+end
+
+--- Calls as many of those that wait as there are connections for.
+local function call(pool)
+  local free = #pool.idle + room(pool)
+  while pool.head <= pool.tail and not pool.queue[pool.head] do pool.head = pool.head + 1 end
+  for _, claim in next_waiting, pool, pool.head - 1 do
+    if free <= 0 then return end
+    free = free - 1
+    if not claim.called then
+      claim.called = core.now()
+      claim.wakeup:set()
+    end
+  end
+end
+
+--- Whether nobody is before it; one that was called and does not come has lost its turn.
+local function is_next(pool, claim)
+  for _, other in next_waiting, pool, pool.head - 1 do
+    if other == claim then return true end
+    if not other.called or core.now() - other.called < TURN then return false end
+  end
+  return true
+end
+
+-- --- slots -------------------------------------------------------------------------------------
+
+local function close(pool, slot)
+  if slot.db then
+    slot.db:close()
+    slot.db = nil
+    pool.counters.closed = pool.counters.closed + 1
+  end
+end
+
+local function drop(pool, slot)
+  close(pool, slot)
+  slot.state = "closed"
+  if not pool.slots[slot] then return end -- of another process
+  pool.slots[slot], pool.claims[slot] = nil, nil
+  pool.count = pool.count - 1
+  call(pool)
+end
+
+-- What an acquirer or one who gives back goes away from, in whatever way.
+local Claim = {}
+
+function Claim:__close()
+  if self.slot then drop(self.pool, self.slot) end
+  self.slot, self.deadline = nil, 0
+  call(self.pool)
+end
+
+local function claim_of(pool, deadline)
+  return setmetatable({ pool = pool, thread = coroutine.running(), deadline = deadline }, Claim)
+end
+
+local function hold(claim, slot)
+  slot.state, claim.slot = "opening", slot
+  claim.pool.claims[slot] = claim
+end
+
+-- Where a reset that waits would block the loop: `coroutine.close` and the like.
+local function may_wait(pool)
+  return not pool.wait or coroutine.isyieldable() or select(2, coroutine.running())
+end
+
+--- Has the session made as new for the next one. `wait`: also where a statement has to end first.
+local function renew(slot, wait)
+  local db = slot.db
+  if not core.recall(db) then return false end
+  if core.in_transaction(db) == nil then -- a statement was left in the middle
+    if not wait then return false end
+    core.settle(db, CLEARING)
+  end
+  return core.renew(db, core.cache(db) ~= slot.cache)
+end
+
+local function give_back(pool, slot, wait)
+  if slot.state ~= "used" then return end
+  local claim <close> = claim_of(pool, 0)
+  hold(claim, slot)
+  slot.place = nil
+  local fit = not pool.closed and core.now() < slot.dies_at and renew(slot, wait)
+  if not fit or pool.closed then return end
+  claim.slot, pool.claims[slot] = nil, nil
+  slot.state, slot.idle_since = "idle", core.now()
+  table.insert(pool.idle, slot)
+end
+
+--- The user of a slot is done with it.
+function slots.release(pool, slot)
+  give_back(pool, slot, may_wait(pool))
+end
+
+--- Takes back what nobody can give back any more.
+local function sweep(pool)
+  local lost = {}
+  for slot in pairs(pool.slots) do
+    local claim = pool.claims[slot]
+    local dead = slot.state == "opening" and claim and coroutine.status(claim.thread) == "dead"
+    if slot.state ~= "idle" and (dead or not claim) then lost[#lost + 1] = slot end
+  end
+  for _, slot in ipairs(lost) do
+    pool.counters.taken_back = pool.counters.taken_back + 1
+    if slot.state == "used" then give_back(pool, slot, false) else drop(pool, slot) end
+  end
+  return #lost > 0
+end
+
+--- Closes those that nobody needed for long, but for the few to be kept.
+local function reap(pool)
+  local now = core.now()
+  while pool.idle[1] and pool.count > pool.min
+    and now - pool.idle[1].idle_since >= pool.idle_timeout do
+    drop(pool, table.remove(pool.idle, 1))
+  end
+end
+
+--- The slot used last, or room for a new one; or nil.
+local function take(pool)
+  reap(pool)
+  if #pool.idle == 0 and pool.count >= pool.size then sweep(pool) end
+  local slot = table.remove(pool.idle)
+  if not slot and room(pool) > 0 then
+    slot = {}
+    pool.slots[slot] = true
+    pool.count = pool.count + 1
+  end
+  return slot
+end
+
+-- --- making ready ------------------------------------------------------------------------------
+
+local function is_sound(slot, deadline)
+  local db, now = slot.db, core.now()
+  if now >= slot.dies_at or not core.settle(db, deadline - now) then return false end
+  if now - slot.idle_since < TRUSTED then return true end
+  local seconds = math.min(CLEARING, core.timeout(db), math.max(deadline - core.now(), 0.001))
+  return db:query { query = "", timeout = seconds } ~= nil
+end
+
+--- Looks at the connection of a slot, and opens one where there is none, or none that is sound.
+local function prepare(pool, slot, deadline)
+  if slot.db then
+    if is_sound(slot, deadline) then return true end
+    close(pool, slot)
+    pool.counters.replaced = pool.counters.replaced + 1
+  end
+  local db, err = pool.open(math.max(deadline - core.now(), 0.001))
+  if not db then return nil, err end
+  slot.db, slot.dies_at = db, core.now() + pool.max_lifetime * (0.9 + 0.1 * jitter())
+  pool.counters.created = pool.counters.created + 1
+  return true
+end
+
+--- The handle for who acquires it.
+local function lend(pool, claim, place)
+  local slot = claim.slot
+  local db, lease = core.lend(slot.db, pool.release, slot)
+  slot.cache, slot.place, slot.state = core.cache(slot.db), place, "used"
+  pool.claims[slot], claim.slot = lease, nil
+  pool.counters.acquired = pool.counters.acquired + 1
+  return db
+end
+
+-- --- waiting -----------------------------------------------------------------------------------
+
+--- "main.lua:10, jobs.lua:33 (2)": where those that are used were acquired.
+local function places(pool)
+  local counts, list = {}, {}
+  for slot in pairs(pool.slots) do
+    if slot.place then counts[slot.place] = (counts[slot.place] or 0) + 1 end
+  end
+  for place, n in pairs(counts) do
+    list[#list + 1] = n > 1 and ("%s (%d)"):format(place, n) or place
+  end
+  table.sort(list)
+  return table.concat(list, ", ", 1, math.min(#list, 10)) .. (#list > 10 and ", ..." or "")
+end
+
+local function fail(pool, message, fields)
+  local err = { kind = "pool_timeout", connection = pool.name, message = message }
+  for name, value in pairs(fields or {}) do err[name] = value end
+  return nil, errors.new(err)
+end
+
+local function held(pool)
+  local where = places(pool)
+  return ("%d of %d are in use%s"):format(pool.count - #pool.idle, pool.size,
+    where == "" and "" or ", acquired at " .. where)
+end
+
+local function time_out(pool, claim, cause)
+  pool.counters.timeouts = pool.counters.timeouts + 1
+  if cause and cause.kind == "too_many_connections" then return nil, cause end
+  local waited = core.now() - claim.since
+  return fail(pool, ("no connection of the pool became free in %.3g s: %s"):format(waited,
+    held(pool)), { elapsed = waited, limit = claim.limit, cause = cause })
+end
+
+local function exhausted(pool)
+  pool.counters.timeouts = pool.counters.timeouts + 1
+  return fail(pool, "no connection of the pool is free, and nobody could give one back while this "
+    .. "call waits: " .. held(pool), { retryable = false, fixes = {
+      "Give a connection back before you take the next one: leave the function of pool:use, or "
+        .. "db:release().",
+      "Make the pool larger: size = " .. pool.size + 1 .. ".",
+      'To wait while other coroutines go on, give the pool the `wait` of your event loop, as in '
+        .. 'wait = require "pg.wait.cqueues", and call it in a coroutine of the loop.',
+    } })
+end
+
+local function enqueue(pool, claim)
+  local wakeup, problem = core.wakeup()
+  if not wakeup then return fail(pool, "there is nothing to wait with: " .. problem) end
+  claim.wakeup = wakeup
+  pool.tail = pool.tail + 1
+  pool.queue[pool.tail] = claim
+  return true
+end
+
+--- Waits until it is worth to look again. Answers nil and an error when it is not any more.
+local function wait(pool, claim, cause)
+  local now = core.now()
+  local refused = pool.count < pool.size and now < pool.retry_at
+  local others = pool.wait and coroutine.isyieldable()
+  if now >= claim.deadline or not (others or refused) then
+    if claim.wakeup or not others then collectgarbage() end -- what nobody holds any more is free
+    if sweep(pool) then return true end
+    if now >= claim.deadline and (others or refused or claim.wakeup) then
+      return time_out(pool, claim, cause)
+    end
+    return exhausted(pool)
+  end
+  if not claim.wakeup then
+    local queued, err = enqueue(pool, claim)
+    if not queued then return nil, err end
+  end
+  local till = math.min(claim.deadline, now + TURN, refused and pool.retry_at or math.huge)
+  if not others or pool.wait(claim.wakeup:fd(), "r", till - now) == false then
+    if not refused then return exhausted(pool) end
+    while core.now() < till do claim.wakeup:wait(till - core.now()) end
+  end
+  claim.wakeup:clear()
+  claim.called = nil
+  return true
+end
+
+--- The server takes no more connections now: nobody tries again at once.
+local function back_off(pool)
+  pool.retry_at = core.now() + math.min(LONGEST, BACKOFF * 2 ^ pool.refusals) * (0.5 + jitter())
+  pool.refusals = pool.refusals + 1
+end
+
+--- One try: a handle; or nil, and the error that ends the trying, and the one that does not.
+local function try(pool, claim, place)
+  local slot = not pool.closed and is_next(pool, claim) and take(pool)
+  if not slot then return end
+  hold(claim, slot)
+  local ready, err = prepare(pool, slot, claim.deadline)
+  if ready and not pool.closed then
+    pool.refusals = 0
+    return lend(pool, claim, place)
+  end
+  claim.slot = nil
+  if err and err.kind == "too_many_connections" then
+    back_off(pool)
+    drop(pool, slot)
+    return nil, nil, err
+  end
+  drop(pool, slot)
+  return nil, err
+end
+
+local function connect_failure(pool, claim, err)
+  if err.kind == "connect_timeout" and core.now() >= claim.deadline then
+    return time_out(pool, claim, err)
+  end
+  return nil, err
+end
+
+--- A connection for one user; or nil and an error.
+---@param pool pg.Pool
+---@param seconds number
+---@param place string where in the program
+---@return pg.Connection|nil
+---@return pg.Error?
+function slots.acquire(pool, seconds, place)
+  if pool.pid ~= core.pid() then slots.reset(pool) end -- after a fork: the parent's stay its own
+  local now = core.now()
+  local claim <close> = claim_of(pool, now + seconds)
+  claim.since, claim.limit = now, seconds
+  local cause
+  while true do
+    local db, err, refused = try(pool, claim, place)
+    if db then return db end
+    if pool.closed then return fail(pool, "the pool was closed while this call waited", {
+      retryable = false, fixes = {} }) end
+    if err then return connect_failure(pool, claim, err) end
+    cause = refused or cause
+    local again, problem = wait(pool, claim, cause)
+    if not again then return nil, problem end
+  end
+end
+
+--- Closes what is idle, and tells those that wait. What is used is closed when it comes back.
+function slots.close(pool)
+  while pool.idle[1] do drop(pool, table.remove(pool.idle)) end
+  for _, claim in next_waiting, pool, pool.head - 1 do claim.wakeup:set() end
+end
+
+--- Counts of the states.
+function slots.status(pool)
+  local status = { size = pool.size, open = pool.count, idle = 0, used = 0, opening = 0,
+    waiting = 0 }
+  for _ in next_waiting, pool, pool.head - 1 do status.waiting = status.waiting + 1 end
+  for slot in pairs(pool.slots) do status[slot.state] = (status[slot.state] or 0) + 1 end
+  for name, value in pairs(pool.counters) do status[name] = value end
+  return status
+end
+
+return slots
