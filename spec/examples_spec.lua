@@ -9,7 +9,7 @@ local throwaway = require "pg.throwaway"
 local contains <const>, lacks <const> = support.contains, support.lacks
 
 local examples <const> = { "quickstart", "report", "check", "sync", "audit", "migrate",
-  "validate", "upsert_zones", "bulk_load", "errors" }
+  "validate", "upsert_zones", "bulk_load", "pipeline", "pool", "errors" }
 
 local server, db
 
@@ -203,6 +203,21 @@ describe("the bulk load (S106 S107)", function()
       "rows in the table: 0", "[" .. ("#"):rep(40) .. "] 100 %  100000 rows", "rowCount = 100000",
       "rowCount = 1999, missing = 0")
     lacks(output, "\r")
+  end)
+end)
+
+describe("the order in one round trip", function()
+  it("is stored as a whole, or not at all, and says which line failed", function()
+    local output, errors, code = run "pipeline"
+    assert.same({ "", 0 }, { errors, code })
+    assert.equal([[
+Order 1:
+  cup    96 left
+  spoon  1 left
+Order 2:
+  statement 5 of 5: check_violation of spoon
+1 order stored
+]], output)
   end)
 end)
 

@@ -132,6 +132,37 @@ describe("memory that runs out #slow", function()
           assert(db:execute(TABLE))
         end,
       }]] },
+    { name = "a pipeline, and one that fails", modes = { "twice", "outside" }, script = [[
+      local db = assert(pg.connect(here))
+      pg.limits { timeout = 0.5 }
+      local TABLE <const> = "CREATE TEMP TABLE IF NOT EXISTS queued (id serial PRIMARY KEY, n int)"
+      assert(db:execute(TABLE))
+      local long <const> = ("x"):rep(1000)
+      return {
+        attempt = function()
+          local before = assert(db:query "SELECT count(*) AS n FROM queued").rows[1].n
+          local results = assert(db:pipeline(function(p)
+            for i = 1, 3 do assert(p:insert("queued", { n = i })) end
+            assert(p:query("SELECT $1::int[] AS a, $2::text AS t, count(*) AS n FROM queued",
+              { 1, 2 }, long))
+          end))
+          local row = results[4].rows[1]
+          expect(#results == 4 and results[3].insertedId and row.a[2] == 2 and row.t == long, "row")
+          expect(row.n == before + 3, "all or nothing")
+          local none, err = db:pipeline(function(p)
+            assert(p:insert("queued", { n = 4 }))
+            assert(p:query("SELECT 1 / $1::int", 0))
+          end)
+          expect(not none and err.index == 2 and #err:report() > 0, "no error")
+        end,
+        verify = function(ok, problem)
+          only_memory(ok, problem)
+          if db:status().state == "lost" then assert(db:reset()) end
+          assert(usable(db))
+          assert(db:execute(TABLE))
+          assert(db:query("SELECT count(*) % 3 AS n FROM queued").rows[1].n == 0)
+        end,
+      }]] },
     { name = "a limit and its cancel", modes = { "twice" }, script = [[
       local db = assert(pg.connect(here))
       return {

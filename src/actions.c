@@ -27,6 +27,7 @@ static bool suits(lpg_action action, const char *word)
   case LPG_EXECUTE:
   case LPG_EACH:
   case LPG_LEARN:
+  case LPG_TRANSFER:
   case LPG_PREPARE:
   case LPG_DESCRIPTION:
     break;

@@ -35,6 +35,7 @@ typedef struct lpg_op {
   bool cancelled, script, described, answering, tabular, misread, transaction;
   bool named;   /* run by the name of a prepared statement */
   bool several; /* more than one statement may run */
+  int lead;     /* characters that were sent before the statement */
   bool failing; /* an earlier statement had failed the transaction */
 } lpg_op;
 

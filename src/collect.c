@@ -141,6 +141,8 @@ static void notice_ddl(lua_State *L, lpg_op *op, int slot, const char *tag)
     lpg_statement_forget(L, slot + CONN);
     lpg_statement_closed(L, slot + CONN);
   }
+  bool undone = c->unsettled != LPG_SETTLED && lpg_begins_with(tag, undo);
+  c->epoch += set || undone;
   if (lpg_begins_with(tag, ddl))
     c->unsettled = LPG_DDL;
   else if (set && c->unsettled == LPG_SETTLED)
@@ -187,9 +189,9 @@ void lpg_collect(lua_State *L, lpg_op *op, int slot)
     begin(L, op, slot, result);
   const lpg_plan *plan = lua_touserdata(L, slot + PLAN);
   for (int i = 0, n = PQntuples(result); i < n; i++) {
-    lpg_misread what = lpg_rows_append(L, plan, &op->settings, result, i,
-                                       slot + ROWS, slot + NAMES,
-                                       ++op->rows - op->before);
+    lpg_misread what =
+        lpg_rows_append(L, plan, &op->settings, result, i, slot + ROWS,
+                        slot + NAMES, ++op->rows - op->before);
     if (what.problem) {
       misread(L, op, slot, what);
       return;

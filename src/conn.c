@@ -9,8 +9,8 @@
 #include "box.h"
 #include "error.h"
 #include "hold.h"
-#include "statement.h"
 #include "lend.h"
+#include "statement.h"
 #include "transaction.h"
 
 static const char *const conn_name = "pg.session/1";
@@ -229,9 +229,16 @@ static int handle_close(lua_State *L)
   return 0;
 }
 
-static const char *state_of(const lpg_conn *c)
+/* Is the session somebody else's now? */
+static bool is_returned(const lpg_handle *h)
 {
-  if (c->closed)
+  return h->lease && h->lease->session && h->lease->ended;
+}
+
+static const char *state_of(const lpg_handle *h)
+{
+  const lpg_conn *c = h->conn;
+  if (c->closed || is_returned(h))
     return "closed";
   if (c->wire.phase == LPG_LOST || !c->wire.pg)
     return "lost";
@@ -265,10 +272,10 @@ static void push_ssl(lua_State *L, PGconn *pg)
 
 static int handle_status(lua_State *L)
 {
-  const lpg_conn *c = lpg_handle_any(L, 1)->conn;
-  PGconn *pg = c->wire.pg;
+  const lpg_handle *h = lpg_handle_any(L, 1);
+  PGconn *pg = is_returned(h) ? NULL : h->conn->wire.pg;
   lua_createtable(L, 0, 4);
-  lpg_error_string(L, "state", state_of(c));
+  lpg_error_string(L, "state", state_of(h));
   if (pg) {
     lua_pushinteger(L, PQbackendPID(pg));
     lua_setfield(L, -2, "pid");
@@ -284,7 +291,7 @@ static int handle_tostring(lua_State *L)
   const lpg_handle *h = lpg_handle_any(L, 1);
   lua_getiuservalue(L, 1, 1);
   lua_getiuservalue(L, -1, LPG_CONN_IDENTITY);
-  lua_pushfstring(L, "pg.connection (%s)", state_of(h->conn));
+  lua_pushfstring(L, "pg.connection (%s)", state_of(h));
   int text = lua_gettop(L);
   if (lua_istable(L, text - 1)) {
     lua_getfield(L, text - 1, "connection");
@@ -296,7 +303,7 @@ static int handle_tostring(lua_State *L)
         L, "%s%s%s@%s/%s (%s)", name ? name : "",
         name ? ": " : "pg.connection: ", luaL_optstring(L, text + 2, "?"),
         luaL_optstring(L, text + 3, "localhost"),
-        luaL_optstring(L, text + 4, "?"), state_of(h->conn));
+        luaL_optstring(L, text + 4, "?"), state_of(h));
   }
   return 1;
 }

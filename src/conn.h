@@ -39,13 +39,14 @@ typedef struct lpg_conn {
   double deadline;         /* of the outermost; 0: none */
   bool broken; /* the transaction is not the one that was begun any more */
   bool astray; /* a hold was broken whose savepoint has to be undone */
-  char undo[LPG_UNDO];   /* what an abandoned transaction owes; or empty */
-  char tag[24];          /* the last command that has no row count */
-  bool settings_changed; /* those that no server tells of: by a script */
-  int version;           /* PQserverVersion */
-  bool prepares;         /* statements that recur get names */
+  char undo[LPG_UNDO];    /* what an abandoned transaction owes; or empty */
+  char tag[24];           /* the last command that has no row count */
+  bool settings_changed;  /* those that no server tells of: by a script */
+  int version;            /* PQserverVersion */
+  bool prepares;          /* statements that recur get names */
   unsigned prefix, names; /* of them: this session's own, and how many */
-  int retired;           /* names to be closed */
+  int retired;            /* names to be closed */
+  unsigned epoch;         /* counts changes of settings, and their undoing */
   bool preset;     /* what the session's own defaults say had to be set */
   double patience; /* seconds that opening may take, of a pool; 0: as told */
 } lpg_conn;
@@ -68,6 +69,7 @@ enum {
  * borrowed it from a pool. */
 typedef struct lpg_lease {
   const char *ended; /* why no more; NULL: it may be used */
+  bool session;      /* then the session is somebody else's */
 } lpg_lease;
 
 typedef struct lpg_handle {

@@ -15,6 +15,7 @@
 #include "conn.h"
 #include "connect.h"
 #include "conninfo.h"
+#include "copy.h"
 #include "deadline.h"
 #include "error.h"
 #include "gather.h"
@@ -112,6 +113,7 @@ int luaopen_pg_core(lua_State *L)
   lpg_gather_open_library(L, core);
   lpg_result_open_library(L, core);
   lpg_conn_open_library(L, core);
+  lpg_copy_open_library(L, core);
   lpg_transaction_open_library(L, core);
   lpg_lend_open_library(L, core);
   lpg_wakeup_open_library(L, core);

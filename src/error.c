@@ -110,7 +110,7 @@ static bool is_ours(const lua_Debug *d, const char *folder)
          !strchr(d->source + length, '/');
 }
 
-int lpg_raise(lua_State *L, const char *message, ...)
+void lpg_where(lua_State *L)
 {
   lua_Debug d;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &folder_key);
@@ -120,6 +120,12 @@ int lpg_raise(lua_State *L, const char *message, ...)
          (d.currentline < 0 || is_ours(&d, folder)))
     level++;
   luaL_where(L, level);
+  lua_remove(L, -2);
+}
+
+int lpg_raise(lua_State *L, const char *message, ...)
+{
+  lpg_where(L);
   va_list arguments;
   va_start(arguments, message);
   lua_pushvfstring(L, message, arguments);

@@ -25,6 +25,9 @@ void lpg_error_fix(lua_State *L, const char *text);
 void lpg_error_boolean(lua_State *L, const char *field, bool value);
 /* Copies what identifies the connection (a table at `identity`). e */
 void lpg_error_identity(lua_State *L, int identity);
+/* Pushes the program's own place, "file:line: ": where one of this module's Lua
+ * functions called, its caller's. e */
+void lpg_where(lua_State *L);
 /* Raises an error at the program's own level: where one of this module's Lua
  * functions called, its caller is to blame. Answers nothing. e */
 int lpg_raise(lua_State *L, const char *message, ...);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "fetch.h"
 
+#include "watch.h"
+
 /* What one message may have over the limit: these buffers hold bytes of the
  * next one, and the text of an error is not a result. */
 enum { LPG_SLACK = 2 * 1024 * 1024 };
@@ -58,23 +60,29 @@ static void keep_failure(lpg_wire *w, PGresult *result)
   w->failed = w->command;
 }
 
-/* Idle, proven by an answer and ReadyForQuery; or lost. */
-static lpg_step finish(lpg_wire *w)
+/* Gives libpq its socket back. Not when it has closed its descriptor: the
+ * number is not ours then. Answers whether it has it. */
+static bool leave_relay(lpg_wire *w)
 {
-  if (w->pipelined && PQstatus(w->pg) == CONNECTION_OK &&
-      !PQexitPipelineMode(w->pg))
-    return lpg_wire_lose(w);
-  /* Not when libpq has closed its descriptor: the number is not ours then. */
   while (lpg_relay_engaged(&w->relay) && !w->broken && PQsocket(w->pg) >= 0) {
     if (lpg_relay_pending(&w->relay))
       pump(w);
     else if (!lpg_relay_release(&w->relay))
       break;
   }
+  return !lpg_relay_engaged(&w->relay);
+}
+
+/* Idle, proven by an answer and ReadyForQuery; or lost. */
+static lpg_step finish(lpg_wire *w)
+{
+  if (w->pipelined && PQstatus(w->pg) == CONNECTION_OK &&
+      !PQexitPipelineMode(w->pg))
+    return lpg_wire_lose(w);
+  bool left = leave_relay(w);
   PGTransactionStatusType t = PQtransactionStatus(w->pg);
   if (w->broken || !w->answered || PQstatus(w->pg) != CONNECTION_OK ||
-      t == PQTRANS_UNKNOWN || t == PQTRANS_ACTIVE ||
-      lpg_relay_engaged(&w->relay))
+      t == PQTRANS_UNKNOWN || t == PQTRANS_ACTIVE || !left)
     return lpg_wire_lose(w);
   w->phase = LPG_IDLE;
   return LPG_DONE;
@@ -91,7 +99,8 @@ static void weigh(lpg_wire *w)
   if (w->since > most) {
     w->stop = w->stop == LPG_RUNS ? LPG_TOO_LARGE : w->stop;
     lpg_wire_lose(w);
-  } else if (!w->dropped && w->since > most - w->received) {
+  } else if (!w->dropped && !w->limits.each &&
+             w->since > most - w->received) {
     w->dropped = true;
     lpg_wire_stop(w, LPG_TOO_LARGE);
   }
@@ -163,11 +172,30 @@ static lpg_step copy_out(lpg_wire *w)
   return LPG_AGAIN;
 }
 
+/* The server may have refused the COPY, which libpq does not tell before it is
+ * ended. */
+static void watch(lpg_wire *w)
+{
+  if (!leave_relay(w)) {
+    pump(w);
+    w->awaited = false;
+    return;
+  }
+  lpg_sight sight = lpg_watch(w->pg);
+  if (sight == LPG_REFUSED)
+    lpg_wire_put_end(w, "the server has refused it");
+  if (sight != LPG_NOTHING || w->awaited)
+    absorb(w);
+  w->awaited = false;
+}
+
 /* All is sent, or the server is slow to take it. */
 static lpg_step copy_in(lpg_wire *w)
 {
-  if (w->broken)
-    return lpg_wire_lose(w);
+  if (w->broken) { /* what the server said last is still there */
+    lpg_wire_put_end(w, "the connection broke");
+    return LPG_AGAIN;
+  }
   w->awaited = !w->flushed;
   return w->flushed ? LPG_ROOM : LPG_READ_WRITE;
 }
@@ -182,6 +210,8 @@ static void take_copy(lpg_wire *w, ExecStatusType status)
 static bool admit(lpg_wire *w, PGresult *result)
 {
   w->since = 0;
+  if (w->limits.each && w->dropped)
+    return false;
   if (w->limits.each)
     w->received = 0;
   for (int i = 0, n = PQntuples(result); i < n; i++)
@@ -299,6 +329,8 @@ static lpg_step fetch(lpg_wire *w)
 
 lpg_step lpg_fetch(lpg_wire *w)
 {
+  if (w->copying == LPG_COPYING_IN)
+    watch(w);
   if (w->awaited) {
     w->awaited = false;
     /* not when the socket only had room again for what is still to be sent */

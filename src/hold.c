@@ -5,10 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "error.h"
+
 void lpg_hold_init(lua_State *L, lpg_hold *h, const char *what)
 {
   *h = (lpg_hold){.what = what};
-  luaL_where(L, 1);
+  lpg_where(L);
   const char *place = lua_tostring(L, -1);
   size_t length = strlen(place);
   if (length > 2) /* ": " */

@@ -36,7 +36,7 @@ static int lend(lua_State *L)
   lpg_handle *h = lpg_handle_new(L, -1);
   h->settings = own->settings;
   lpg_lease *lease = lua_newuserdatauv(L, sizeof *lease, LEASE_VALUES);
-  *lease = (lpg_lease){NULL};
+  *lease = (lpg_lease){.session = true};
   luaL_setmetatable(L, name);
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, -2, LEASE_RELEASE);
@@ -130,7 +130,7 @@ static int renew(lua_State *L)
     lpg_conn_forget(L, 2);
   bool open = PQtransactionStatus(w->pg) != PQTRANS_IDLE;
   lpg_request request = {.kind = LPG_SCRIPT, .sql = push_renewal(L, c, open)};
-  lpg_limits limits = {RENEWAL, ANSWER, true};
+  lpg_limits limits = {.timeout = RENEWAL, .result = ANSWER, .strict = true};
   *c->undo = '\0';
   c->settings_changed = false;
   bool sent = !*request.sql || lpg_wire_send(w, &request, &limits);
@@ -202,6 +202,17 @@ static int settle(lua_State *L)
   return lpg_await(L, LUA_OK, lua_gettop(L));
 }
 
+/* core.discard(db): closes it. What still runs without anybody who waits for it
+ * has been told to stop, or stops by itself soon. */
+static int discard(lua_State *L)
+{
+  lpg_conn *c = lpg_handle_any(L, 1)->conn;
+  if (!c->op && lpg_process_is_ours(&c->process))
+    lpg_wire_close(&c->wire);
+  lpg_conn_shut(c);
+  return 0;
+}
+
 /* core.pid(): the process's. */
 static int pid(lua_State *L)
 {
@@ -211,9 +222,10 @@ static int pid(lua_State *L)
 
 void lpg_lend_open_library(lua_State *L, int core)
 {
-  static const luaL_Reg functions[] = {{"lend", lend},   {"recall", recall},
-                                       {"renew", renew}, {"settle", settle},
-                                       {"pid", pid},     {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"lend", lend},       {"recall", recall},
+                                       {"renew", renew},     {"settle", settle},
+                                       {"discard", discard}, {"pid", pid},
+                                       {NULL, NULL}};
   luaL_newmetatable(L, name);
   lua_pushboolean(L, 0);
   lua_setfield(L, -2, "__metatable");

@@ -74,6 +74,16 @@ static void describe_lost(lua_State *L, const lpg_wire *w)
                   w->words ? w->words : "the connection broke");
 }
 
+/* The place in the statement alone, without what was sent before it. */
+static void shift_position(lua_State *L, int lead)
+{
+  lua_getfield(L, -1, "position");
+  lua_Integer position = lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  if (position > lead)
+    lpg_error_number(L, "position", (double)(position - lead));
+}
+
 void lpg_outcome_describe(lua_State *L, const lpg_op *op)
 {
   const lpg_wire *w = &op->conn->wire;
@@ -104,10 +114,15 @@ void lpg_outcome_describe(lua_State *L, const lpg_op *op)
   case LPG_ABANDONED:
     break;
   }
-  if (w->phase == LPG_LOST)
-    describe_lost(L, w);
-  else
+  if (w->phase != LPG_LOST) {
     lpg_error_from_result(L, w->failure);
+    if (op->lead > 0)
+      shift_position(L, op->lead);
+    return;
+  }
+  describe_lost(L, w);
+  if (never_whole(w))
+    lpg_error_boolean(L, "completed", false);
 }
 
 /* 25P02: what is behind it is the error that failed the transaction. */

@@ -36,12 +36,14 @@ typedef struct chunk {
   char bytes[];
 } chunk;
 
-/* A statement: `values` has as many types, lengths and formats behind it. */
+/* A statement. Behind the values lie their types, if any is declared, and
+ * their lengths and formats, if any is binary. */
 typedef struct item {
   const char **values;
+  size_t bytes;
   int count, text, settings;
-  lpg_action action;
-  bool typed;
+  unsigned char action;
+  bool typed, binary;
 } item;
 
 typedef struct text {
@@ -56,12 +58,14 @@ typedef struct lpg_pipeline {
   chunk *first, *last;
   bool open; /* to be queued into */
   bool sending;
-  int lead;     /* commands that go before the items */
-  int sent;     /* items */
-  int answered; /* items, to their end */
-  int at;       /* whose answer comes */
-  int parsed;   /* the item whose text the server has parsed last, or -1 */
-  int failed;   /* the place of the item that failed, from 1; 0: none */
+  int places;         /* that were asked for, also by calls that were refused */
+  const char *leader; /* goes before the items; or NULL */
+  int lead;           /* commands before the items: 1 with a leader, else 0 */
+  int sent;           /* items */
+  int answered;       /* items, to their end */
+  int at;             /* whose answer comes */
+  int parsed; /* the item whose text the server has parsed last, or -1 */
+  int failed; /* the place of the item that failed, from 1; 0: none */
 } lpg_pipeline;
 
 static item *item_at(const lpg_pipeline *p, int i)
@@ -96,7 +100,7 @@ static Oid *types_of(const item *one)
 
 static int *lengths_of(const item *one)
 {
-  return (int *)(void *)(types_of(one) + one->count);
+  return (int *)(void *)(types_of(one) + (one->typed ? one->count : 0));
 }
 
 static void append(lua_State *L, lpg_buffer *b, const void *bytes, size_t n)
@@ -129,7 +133,7 @@ static void release(lpg_pipeline *p)
 /* Room that stays where it is. e */
 static void *room(lua_State *L, lpg_pipeline *p, size_t n)
 {
-  n = (n + 15) / 16 * 16;
+  n = (n + sizeof(void *) - 1) / sizeof(void *) * sizeof(void *);
   if (!p->last || p->last->size - p->last->used < n) {
     size_t size = n > CHUNK ? n : CHUNK;
     chunk *c = malloc(sizeof *c + size);
@@ -190,8 +194,8 @@ static int refuse(lua_State *L)
 {
   int err = lua_gettop(L);
   lua_getiuservalue(L, HANDLE, OWN_HANDLE_HOLDS);
-  const lpg_pipeline *p = lua_touserdata(L, -1);
-  lua_pushinteger(L, count_items(p) + 1);
+  lpg_pipeline *p = lua_touserdata(L, -1);
+  lua_pushinteger(L, ++p->places);
   lua_setfield(L, err, "index");
   if (lua_getiuservalue(L, -1, PIPE_FAILURE) == LUA_TNIL) {
     lua_pushvalue(L, err);
@@ -265,7 +269,8 @@ static int find_text(lua_State *L, lpg_pipeline *p)
   lua_pushvalue(L, SQL);
   lua_rawseti(L, texts, 2 * count + 1);
   lua_getiuservalue(L, HANDLE, 1);
-  lpg_statement_find(L, lua_gettop(L), SQL);
+  if (!lpg_statement_find(L, lua_gettop(L), SQL))
+    lpg_statement_new(L, SQL, -1);
   lua_rawseti(L, texts, 2 * count + 2);
   lua_pushvalue(L, SQL);
   lua_pushinteger(L, count);
@@ -287,54 +292,67 @@ static int find_settings(lua_State *L, lpg_pipeline *p, const lpg_settings *s)
   return last + 1;
 }
 
-/* A long string stays where it is, and is held. Answers false for what has to
- * be copied. e */
-static bool hold_string(lua_State *L, int index, const char *bytes)
+/* A long string stays where it is: the pipeline holds it. It is the value at
+ * the index, or in its wrapper. e */
+static void hold_string(lua_State *L, int index, const char *bytes)
 {
   int top = lua_gettop(L);
+  lua_getiuservalue(L, HANDLE, OWN_HANDLE_HOLDS);
+  lua_getiuservalue(L, -1, PIPE_STRINGS);
   lua_pushvalue(L, index);
-  if (lua_istable(L, -1)) /* pg.bytea(s) */
+  if (lua_istable(L, -1))
     lua_rawgeti(L, -1, 1);
-  bool held = lua_type(L, -1) == LUA_TSTRING && lua_tostring(L, -1) == bytes;
-  if (held) {
-    lua_getiuservalue(L, HANDLE, OWN_HANDLE_HOLDS);
-    lua_getiuservalue(L, -1, PIPE_STRINGS);
-    lua_pushvalue(L, -3);
-    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-  }
+  if (lua_tostring(L, -1) != bytes)
+    luaL_error(L, "a parameter changed while it was queued");
+  lua_rawseti(L, top + 2, (lua_Integer)lua_rawlen(L, top + 2) + 1);
   lua_settop(L, top);
-  return held;
+}
+
+/* Without a length it is text in the connection's memory. */
+static size_t length_of(const lpg_request *r, size_t i)
+{
+  return r->lengths[i] < 0 ? strlen(r->values[i]) : (size_t)r->lengths[i];
+}
+
+/* Makes room for the values; answers where those that are copied go. e */
+static char *value_room(lua_State *L, lpg_pipeline *p, const lpg_request *r,
+                        item *one)
+{
+  size_t n = (size_t)r->count, copied = 0;
+  for (size_t i = 0; i < n; i++) {
+    one->bytes += r->values[i] ? length_of(r, i) + 1 : 0;
+    one->binary |= r->formats[i] != 0;
+    if (r->values[i] && r->lengths[i] <= SHORT)
+      copied += length_of(r, i) + 1;
+  }
+  one->typed = r->types != NULL;
+  size_t cell = sizeof *one->values + (one->typed ? sizeof(Oid) : 0) +
+                (one->binary ? 2 * sizeof(int) : 0);
+  one->values = room(L, p, n * cell + copied);
+  return (char *)one->values + n * cell;
 }
 
 /* The values as they will be sent. e */
 static void keep_values(lua_State *L, lpg_pipeline *p, const lpg_request *r,
                         item *one)
 {
-  size_t n = (size_t)r->count, short_bytes = 0;
-  for (size_t i = 0; i < n; i++) {
-    bool held = r->values[i] && r->lengths[i] > SHORT &&
-                hold_string(L, VALUES + (int)i, r->values[i]);
-    if (r->values[i] && !held)
-      short_bytes += (size_t)r->lengths[i] + 1;
-  }
-  size_t cell = sizeof *one->values + sizeof(Oid) + 2 * sizeof(int);
-  one->values = room(L, p, n * cell + short_bytes);
-  one->typed = r->types != NULL;
-  int *lengths = lengths_of(one);
-  char *at = (char *)(lengths + 2 * n);
-  if (r->types)
+  size_t n = (size_t)r->count;
+  char *at = value_room(L, p, r, one);
+  if (one->typed)
     memcpy(types_of(one), r->types, n * sizeof(Oid));
-  memcpy(lengths, r->lengths, n * sizeof(int));
-  memcpy(lengths + n, r->formats, n * sizeof(int));
+  if (one->binary)
+    memcpy(lengths_of(one) + n, r->formats, n * sizeof(int));
   for (size_t i = 0; i < n; i++) {
+    size_t length = r->values[i] ? length_of(r, i) : 0;
     one->values[i] = r->values[i];
-    if (!r->values[i] || (r->lengths[i] > SHORT &&
-                          hold_string(L, VALUES + (int)i, r->values[i])))
-      continue;
-    size_t length = (size_t)r->lengths[i];
-    one->values[i] = memcpy(at, r->values[i], length);
-    at[length] = '\0';
-    at += length + 1;
+    if (one->binary)
+      lengths_of(one)[i] = (int)length;
+    if (r->values[i] && r->lengths[i] > SHORT) {
+      hold_string(L, VALUES + (int)i, r->values[i]);
+    } else if (r->values[i]) {
+      one->values[i] = memcpy(at, r->values[i], length + 1);
+      at += length + 1;
+    }
   }
 }
 
@@ -351,7 +369,7 @@ static int keep(lua_State *L, const lpg_statement *s, lpg_action action,
   item one = {.count = count,
               .text = (int)lua_tointeger(L, VALUES + count),
               .settings = (int)lua_tointeger(L, VALUES + count + 1),
-              .action = action};
+              .action = (unsigned char)action};
   lpg_signature known = {s ? s->count : -1, s ? s->types : NULL};
   int wrong = lpg_params_convert(L, &handle->conn->params, VALUES, count, known,
                                  &request, &fault);
@@ -364,7 +382,7 @@ static int keep(lua_State *L, const lpg_statement *s, lpg_action action,
   if (count > 0)
     keep_values(L, p, &request, &one);
   append(L, &p->items, &one, sizeof one);
-  lua_pushinteger(L, count_items(p));
+  lua_pushinteger(L, ++p->places);
   return 1;
 }
 
@@ -487,17 +505,9 @@ static bool is_parsed(const lpg_pipeline *p, const item *one)
                                 (size_t)one->count * sizeof(Oid)) == 0);
 }
 
-static size_t weight(const item *one)
-{
-  size_t bytes = sizeof *one;
-  for (int i = 0; i < one->count; i++)
-    bytes += (size_t)lengths_of(one)[i];
-  return bytes;
-}
-
 static bool queue(lua_State *L, lpg_op *op, lpg_pipeline *p, const item *one)
 {
-  const int *lengths = one->count ? lengths_of(one) : NULL;
+  const int *lengths = one->binary ? lengths_of(one) : NULL;
   const lpg_statement *s = known_of(L, TEXTS, one->text);
   lpg_request request = {
       .kind = LPG_STATEMENT,
@@ -516,24 +526,36 @@ static bool queue(lua_State *L, lpg_op *op, lpg_pipeline *p, const item *one)
 
 static int on_done(lua_State *L, lpg_op *op, int slot);
 
+/* What goes before the items, or NULL. Some statements commit at once when they
+ * are the first, CREATE DATABASE for one; behind another one they are refused.
+ * It must be no query: a first SET TRANSACTION may choose the isolation. */
+static const char *find_lead(const lpg_pipeline *p, const lpg_conn *c)
+{
+  if (lpg_run_needs_read_only(c))
+    return LPG_READ_ONLY;
+  bool exposed = PQtransactionStatus(c->wire.pg) == PQTRANS_IDLE &&
+                 count_items(p) > 1 && !text_at(p, item_at(p, 0)->text)->again;
+  return exposed ? "SHOW transaction_isolation" : NULL;
+}
+
 /* More goes out when the last portion is on its way. */
 static int on_rest(lua_State *L, lpg_op *op, int slot)
 {
   lpg_wire *w = &op->conn->wire;
   lpg_pipeline *p = lua_touserdata(L, PIPE);
-  static const lpg_request read_only = {.kind = LPG_STATEMENT,
-                                        .sql = LPG_READ_ONLY};
   if (!w->open || !w->flushed)
     return LPG_CONTINUE;
   bool queued = true;
-  if (p->sent == 0 && p->lead > 0)
-    queued = lpg_wire_queue(w, &read_only);
+  if (p->sent == 0 && p->lead > 0) {
+    lpg_request lead = {.kind = LPG_STATEMENT, .sql = p->leader};
+    queued = lpg_wire_queue(w, &lead);
+  }
   for (size_t bytes = 0; queued && bytes < PORTION && p->sent < count_items(p);
        p->sent++) {
     const item *one = item_at(p, p->sent);
     queued = queue(L, op, p, one);
     p->parsed = p->sent;
-    bytes += weight(one);
+    bytes += sizeof *one + one->bytes;
     drop_sent(p, one);
   }
   if (queued && p->sent == count_items(p))
@@ -556,22 +578,28 @@ static void turn_to(lua_State *L, lpg_op *op, int slot, int number)
 {
   lpg_pipeline *p = lua_touserdata(L, PIPE);
   const item *one = item_at(p, number);
+  const item *last = p->at < 0 ? NULL : item_at(p, p->at);
+  p->at = number;
+  op->answering = op->tabular = false;
+  if (last && last->text == one->text && last->settings == one->settings &&
+      last->action == one->action)
+    return;
   lua_rawgeti(L, TEXTS, 2 * one->text + 1);
   lua_replace(L, SQL);
   known_of(L, TEXTS, one->text);
   lua_replace(L, slot + STATEMENT);
-  op->action = (int)one->action;
+  op->action = one->action;
   op->settings = *settings_at(p, one->settings);
-  op->answering = op->tabular = false;
-  p->at = number;
 }
 
 static int on_result(lua_State *L, lpg_op *op, int slot)
 {
   lpg_pipeline *p = lua_touserdata(L, PIPE);
   int number = op->conn->wire.command - p->lead;
-  if (number < 0)
+  if (number < 0) {
+    lpg_notices_clear(&op->conn->wire.notices);
     return LPG_CONTINUE;
+  }
   if (number != p->at)
     turn_to(L, op, slot, number);
   lpg_collect(L, op, slot);
@@ -665,7 +693,8 @@ static int begin(lua_State *L, int status, lua_KContext context)
   op->limits = lpg_run_limits(c, &handle->settings);
   luaL_checkstack(L, 3 * KEPT + 20, "pipeline");
   lua_settop(L, slot + KEPT);
-  p->lead = lpg_run_needs_read_only(c);
+  p->leader = find_lead(p, c);
+  p->lead = p->leader != NULL;
   p->at = p->parsed = -1;
   p->sending = true;
   limit_result(op, p, 0);
@@ -709,8 +738,28 @@ static int failure(lua_State *L)
     lua_pushinteger(L, p->failed);
   else
     lua_pushnil(L);
-  lua_pushinteger(L, count_items(p));
+  lua_pushinteger(L, p->places);
   return 2;
+}
+
+/* core.pipeline_open(p): may be queued into. */
+static int is_open(lua_State *L)
+{
+  lua_pushboolean(L, ((lpg_pipeline *)luaL_checkudata(L, 1, name))->open);
+  return 1;
+}
+
+/* core.refuse_pipeline(p, err): nil and the error, which is what comes of it.
+ */
+static int refuse_pipeline(lua_State *L)
+{
+  luaL_checkudata(L, 1, name);
+  lua_settop(L, 2);
+  lua_getiuservalue(L, 1, PIPE_HANDLE);
+  lua_replace(L, HANDLE);
+  lua_pushnil(L);
+  lua_insert(L, 2);
+  return refuse(L);
 }
 
 /* core.pipeline(db): a pipeline on the connection, with the handle's settings.
@@ -747,10 +796,10 @@ void lpg_pipeline_open_library(lua_State *L, int core)
                                      {"delete", put_delete},
                                      {"execute", put_execute},
                                      {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"pipeline", new_pipeline},
-                                       {"send_pipeline", send_pipeline},
-                                       {"pipeline_failure", failure},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"pipeline", new_pipeline},           {"send_pipeline", send_pipeline},
+      {"pipeline_failure", failure},        {"pipeline_open", is_open},
+      {"refuse_pipeline", refuse_pipeline}, {NULL, NULL}};
   luaL_newmetatable(L, name);
   luaL_setfuncs(L, meta, 0);
   lua_pushboolean(L, 0);

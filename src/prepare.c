@@ -11,8 +11,9 @@
 #include <sys/random.h>
 #endif
 
-/* Runs before it pays: Parse and Bind of their own cost a plan. */
-enum { RUNS = 4 };
+/* Runs before it pays: Parse and Bind of their own cost a plan. Names that a
+ * long transaction may leave to be closed after it. */
+enum { RUNS = 4, RETIRED = 256 };
 
 /* No pooler is asked to close one: it never has more of a client. */
 enum { POOLER_NAMES = 512 };
@@ -46,66 +47,70 @@ static void close_retired(lua_State *L, lpg_conn *c, int conn, lpg_request *r)
 
 /* --- types ------------------------------------------------------------ */
 
-typedef enum fit { FITS, WIDENS, DIFFERS } fit;
-
-static Oid declared(const lpg_request *r, int i)
+/* The server's own word on a parameter's type; 0: it was not asked. */
+static Oid known(const lpg_statement *s, int i)
 {
-  return r->types ? r->types[i] : 0;
+  return i < s->count ? s->types[i] : 0;
 }
 
-/* How the request's types go with those that the name was prepared with: a
- * value of no declared type is at home where the server's own word is. */
-static fit compare(lua_State *L, int index, const lpg_request *r)
+/* Can the request run by the name? A value of no declared type is at home
+ * where the server's own word was declared. */
+static bool fits(lua_State *L, int index, const lpg_request *r)
 {
   const lpg_statement *s = lua_touserdata(L, index);
-  fit result = FITS;
   lua_getiuservalue(L, index, LPG_STATEMENT_TYPES);
-  const char *bytes = lua_tostring(L, -1);
-  if (lua_rawlen(L, -1) != (size_t)r->count * sizeof(Oid))
-    result = DIFFERS;
-  for (int i = 0; i < r->count && result != DIFFERS; i++) {
-    Oid kept, own = i < s->count ? s->types[i] : 0, wanted = declared(r, i);
-    memcpy(&kept, bytes + (size_t)i * sizeof kept, sizeof kept);
-    if (kept == wanted || (wanted == 0 && kept == own))
-      continue;
-    result = kept == 0 && wanted == own ? WIDENS : DIFFERS;
+  const Oid *kept = lua_touserdata(L, -1);
+  bool same = lua_rawlen(L, -1) == (size_t)r->count * sizeof *kept;
+  for (int i = 0; i < r->count && same; i++) {
+    Oid wanted = r->types ? r->types[i] : 0;
+    same = kept[i] == wanted || (wanted == 0 && kept[i] == known(s, i));
   }
   lua_pop(L, 1);
-  return result;
+  return same;
 }
 
-static void keep_types(lua_State *L, int index, const Oid *types, int count)
+/* The types that the name is prepared with: the request's, and what is known.
+ */
+static const Oid *keep_types(lua_State *L, int index, const Oid *types,
+                             int count)
 {
-  luaL_Buffer bytes;
-  size_t size = (size_t)count * sizeof *types;
-  char *to = luaL_buffinitsize(L, &bytes, size);
-  if (types)
-    memcpy(to, types, size);
-  else
-    memset(to, 0, size);
-  luaL_pushresultsize(&bytes, size);
+  const lpg_statement *s = lua_touserdata(L, index);
+  Oid *kept = lua_newuserdatauv(L, (size_t)count * sizeof *kept, 0);
+  for (int i = 0; i < count; i++)
+    kept[i] = types && types[i] ? types[i] : known(s, i);
   lua_setiuservalue(L, index, LPG_STATEMENT_TYPES);
+  return kept;
 }
 
 /* --- runs ------------------------------------------------------------- */
 
 static bool may_prepare(const lpg_conn *c, const lpg_statement *s, bool eager)
 {
-  bool room = !c->pooler || c->names < POOLER_NAMES;
+  bool room = c->pooler ? c->names < POOLER_NAMES : c->retired < RETIRED;
   return room && (s->runs > RUNS || eager);
+}
+
+/* Under another search_path the text may mean another table. The server then
+ * refuses the name, which would fail a transaction. */
+static bool is_doubtful(const lpg_conn *c, const lpg_statement *s)
+{
+  return s->prepared && s->epoch != c->epoch &&
+         PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
 }
 
 static void choose(lua_State *L, lpg_conn *c, int conn, int index, bool eager,
                    lpg_request *r)
 {
   lpg_statement *s = lua_touserdata(L, index);
-  fit fits = *s->name ? compare(L, index, r) : WIDENS;
-  s->runs++;
-  if (s->prepared && fits == FITS) {
+  s->runs += s->runs <= RUNS;
+  if (is_doubtful(c, s))
+    return;
+  s->epoch = c->epoch;
+  if (s->prepared && fits(L, index, r)) {
     r->name = s->name;
-  } else if (fits != DIFFERS && may_prepare(c, s, eager)) {
+  } else if (!s->prepared && may_prepare(c, s, eager)) {
     lpg_statement_retire(L, conn, s);
-    keep_types(L, index, r->types, r->count);
+    r->types = keep_types(L, index, r->types, r->count);
     lpg_prepare_name(c, s);
     r->name = s->name;
     r->parse = true;
@@ -116,7 +121,8 @@ void lpg_prepare_choose(lua_State *L, lpg_conn *c, int conn, int index,
                         bool eager, lpg_request *r)
 {
   const lpg_statement *s = lua_touserdata(L, index);
-  if (!c->prepares || !s || !s->recurs)
+  if (!c->prepares || !s || !s->recurs ||
+      PQtransactionStatus(c->wire.pg) == PQTRANS_INERROR)
     return;
   choose(L, c, conn, index, eager, r);
   close_retired(L, c, conn, r);
@@ -128,8 +134,7 @@ void lpg_prepare_settle(lua_State *L, lpg_conn *c, int conn, int index)
   const lpg_wire *w = &c->wire;
   if (!s || !*s->name || s->prepared)
     return;
-  s->prepared =
-      w->phase != LPG_LOST && (!w->failure || w->failed >= w->first);
+  s->prepared = w->phase != LPG_LOST && (!w->failure || w->failed >= w->first);
   if (!s->prepared)
     lpg_statement_retire(L, conn, s);
 }

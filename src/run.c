@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "collect.h"
+#include "copy.h"
 #include "deadline.h"
 #include "error.h"
 #include "outcome.h"
@@ -157,21 +158,31 @@ bool lpg_run_needs_read_only(const lpg_conn *c)
          PQtransactionStatus(c->wire.pg) == PQTRANS_IDLE;
 }
 
+/* A savepoint round it would be lost, or it would be lost in one. */
+static bool steers(const char *sql)
+{
+  static const char *const words[] = {"savepoint", "release", "rollback", NULL};
+  char word[LPG_WORD];
+  lpg_next_word(sql, word);
+  return lpg_controls_transaction(sql) || lpg_begins_with(word, words);
+}
+
 /* What goes before and after the statement in its trip. In a transaction a
  * stream that is broken off must not fail it. Answers false for COPY, which
- * could not be read back from a pipeline. */
+ * could not be read back from a pipeline, and has no rows for a stream. */
 static bool surround(lua_State *L, const lpg_op *op, int slot,
                      lpg_request *request)
 {
   char word[LPG_WORD];
   if (lpg_run_needs_read_only(op->conn)) {
     request->before = LPG_READ_ONLY;
-  } else if (op->action == LPG_EACH && op->transaction) {
+  } else if (op->action == LPG_EACH && op->transaction &&
+             !steers(request->sql)) {
     lpg_stream *stream = lua_touserdata(L, slot + OBJECT);
     stream->hold.guarded = true;
     request->before = LPG_HOLD_SAVEPOINT;
     request->after = LPG_HOLD_RELEASE;
-  } else {
+  } else if (op->action != LPG_EACH) {
     return true;
   }
   lpg_next_word(request->sql, word);
@@ -226,6 +237,19 @@ static int send_statement(lua_State *L, lpg_op *op, int slot)
   return send(L, op, slot, RUN, &request);
 }
 
+static int send_copy(lua_State *L, lpg_op *op, int slot)
+{
+  lpg_copy *copy = lua_touserdata(L, VALUES);
+  bool guard = lpg_run_needs_read_only(op->conn);
+  lpg_request request = {.kind = copy->in ? LPG_TO_SERVER : LPG_FROM_SERVER};
+  op->transaction = PQtransactionStatus(op->conn->wire.pg) != PQTRANS_IDLE;
+  op->limits.each = true;
+  request.sql = lpg_copy_script(L, copy, SQL, guard ? LPG_READ_ONLY ";" : "",
+                                op->transaction);
+  op->lead = copy->lead;
+  return send(L, op, slot, RUN, &request);
+}
+
 static bool must_describe(lua_State *L, const lpg_op *op, int slot)
 {
   const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
@@ -277,6 +301,8 @@ static int advance(lua_State *L, lpg_op *op, int slot)
     lpg_request request = {.kind = LPG_SCRIPT, .sql = sql};
     return send(L, op, slot, RESTORE, &request);
   }
+  if (op->action == LPG_TRANSFER)
+    return send_copy(L, op, slot);
   if (!op->script && lua_isnil(L, slot + STATEMENT)) {
     lpg_statement_find(L, slot + CONN, SQL);
     lua_replace(L, slot + STATEMENT);
@@ -324,6 +350,8 @@ static int deliver(lua_State *L, lpg_op *op, int slot, bool ended)
     lpg_hold_end(&s->hold);
   else
     lpg_hold_begin(&s->hold, op->conn);
+  if (s->closed) /* while this coroutine waited */
+    lpg_hold_break(&s->hold);
   lpg_op_end(L, slot);
   return first ? lpg_stream_iterate(L, index) : lpg_stream_give(L, index);
 }
@@ -349,6 +377,8 @@ static int on_result(lua_State *L, lpg_op *op, int slot)
     lpg_statement_settle(lua_touserdata(L, slot + STATEMENT), result);
     break;
   case RUN:
+    if (op->action == LPG_TRANSFER)
+      return lpg_copy_begin(L, op, slot, VALUES);
     lpg_collect(L, op, slot);
     return has_portion(op) ? deliver(L, op, slot, false) : LPG_CONTINUE;
   case DIAGNOSE: /* statement_timeout, in milliseconds */
@@ -396,6 +426,18 @@ static int give_result(lua_State *L, lpg_op *op, int slot)
 /* The server does not have the name any more, or not with these columns. */
 static const char *const lost_names[] = {"26000", "42P05", "0A000", NULL};
 
+/* Bind refused a value: "unnamed portal parameter $1", in any language, is all
+ * that the server says of the place. Nothing has run. */
+static bool refused_to_bind(const PGresult *failure)
+{
+  const char *context = PQresultErrorField(failure, PG_DIAG_CONTEXT);
+  const char *number = context ? strchr(context, '$') : NULL;
+  if (!number)
+    return false;
+  const char *end = number + 1 + strspn(number + 1, "0123456789");
+  return !*end || strncmp(end, " = '", 4) == 0;
+}
+
 /* What was learnt earlier may no longer fit the statement: it is forgotten.
  * Answers whether to ask again and run it again at once, which is done where
  * nothing can have been done twice: it was refused before its first row, and
@@ -414,10 +456,14 @@ static bool stale(lua_State *L, lpg_op *op, int slot)
     return false;
   bool typed = s->count >= 0 || op->named, binary = s->binary;
   const char *state = PQresultErrorField(w->failure, PG_DIAG_SQLSTATE);
-  bool type = state && (lpg_begins_with(state, states) ||
-                        (op->named && lpg_begins_with(state, lost_names)));
-  if (!type && !(typed && state && lpg_begins_with(state, values)))
+  bool lost = op->named && state && lpg_begins_with(state, lost_names);
+  bool type = lost || (state && lpg_begins_with(state, states));
+  bool value = typed && state && lpg_begins_with(state, values);
+  if (!type && !value)
     return false;
+  type |= op->named && refused_to_bind(w->failure);
+  if (lost && op->conn->pooler) /* another name would lead to the same plan */
+    op->conn->prepares = false;
   lpg_put_nil(L, slot + STATEMENT);
   lpg_remember(L, slot); /* forgets it */
   lpg_next_word(lua_tostring(L, SQL), word);
@@ -449,10 +495,18 @@ static int fail(lua_State *L, lpg_op *op, int slot)
   bool lost_name = op->named && op->transaction && !lua_isnil(L, -1) &&
                    lpg_begins_with(lua_tostring(L, -1), lost_names);
   lua_pop(L, 1);
-  if (lost_name)
+  if (lost_name && op->conn->pooler)
+    lpg_error_fix(L, "The pooler has lost the prepared statement, or a table "
+                     "of it has changed. This connection prepares no more: "
+                     "run the transaction again. Without prepare = true it "
+                     "does not happen; PgBouncer keeps statements from 1.21 "
+                     "on, with max_prepared_statements.");
+  else if (lost_name)
     lpg_error_fix(L, "The statement had been prepared, and the server has "
                      "dropped it since, or a table of it has changed. It will "
                      "be prepared anew: run the transaction again.");
+  if (op->action == LPG_EACH && w->stop == LPG_TOO_LARGE)
+    lpg_error_number(L, "row", (double)(op->rows + 1));
   return give_error(L, slot);
 }
 
@@ -514,6 +568,10 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     lpg_prepare_settle(L, op->conn, slot + CONN, slot + STATEMENT);
     lpg_settle(L, op, slot);
     lpg_scope_settle(op->conn);
+    if (!failed && op->action == LPG_TRANSFER) {
+      lpg_error_new(L, "query_failed", "the server did not begin to copy");
+      return give_error(L, slot);
+    }
     if (!failed)
       return give_result(L, op, slot);
     if (stale(L, op, slot))

@@ -14,6 +14,7 @@ typedef enum lpg_action {
   LPG_DELETE,
   LPG_EXECUTE,
   LPG_EACH,       /* raises errors; its rows come in portions */
+  LPG_TRANSFER,   /* COPY: answers the object at the index 3 once it began */
   LPG_LEARN,      /* runs nothing: asks for types where they matter */
   LPG_PREPARE,    /* runs nothing: answers the object at the index 3 */
   LPG_DESCRIPTION /* runs nothing: what it takes and what would come */

@@ -21,6 +21,7 @@ typedef struct lpg_statement {
   bool recurs; /* it is worth a name: prepare.h */
   bool prepared;
   int runs;
+  unsigned epoch;      /* the settings', that its name was last good in */
   char name[LPG_NAME]; /* on the server; empty: none */
   Oid types[];
 } lpg_statement;

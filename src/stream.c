@@ -62,8 +62,7 @@ int lpg_stream_iterate(lua_State *L, int index)
   return 4;
 }
 
-/* __close and __gc. */
-static int stream_close(lua_State *L)
+static int collect(lua_State *L)
 {
   lpg_stream *s = luaL_checkudata(L, 1, name);
   lpg_hold_break(&s->hold);
@@ -71,10 +70,22 @@ static int stream_close(lua_State *L)
   return 0;
 }
 
+/* Where another coroutine waits for a row of it, that call has to end first. */
+static int stream_close(lua_State *L)
+{
+  lpg_stream *s = luaL_checkudata(L, 1, name);
+  lpg_conn *c = s->hold.conn;
+  if (!c || !lpg_op_blocks(c))
+    return collect(L);
+  s->closed = true;
+  lpg_wire_stop(&c->wire, LPG_CANCELLED);
+  return 0;
+}
+
 void lpg_stream_open_library(lua_State *L)
 {
   static const luaL_Reg meta[] = {
-      {"__close", stream_close}, {"__gc", stream_close}, {NULL, NULL}};
+      {"__close", stream_close}, {"__gc", collect}, {NULL, NULL}};
   luaL_newmetatable(L, name);
   luaL_setfuncs(L, meta, 0);
   lua_pushboolean(L, 0);

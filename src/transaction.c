@@ -204,7 +204,7 @@ static int new_scope(lua_State *L)
   lua_pushthread(L);
   lua_setiuservalue(L, 3, SCOPE_THREAD);
   s->lease = lua_newuserdatauv(L, sizeof *s->lease, 0);
-  s->lease->ended = ended;
+  *s->lease = (lpg_lease){.ended = ended};
   lua_setiuservalue(L, 3, SCOPE_LEASE);
   luaL_setmetatable(L, scope_name);
   return 1;

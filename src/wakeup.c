@@ -14,7 +14,7 @@
 
 static const char *const name = "pg.wakeup/1";
 
-/* The host's debug hooks and Ctrl-C act between slices. */
+/* Hooks and Ctrl-C act between slices. */
 static const double SLICE = 0.05;
 
 typedef struct wakeup {
@@ -84,12 +84,12 @@ static int clear(lua_State *L)
   return 0;
 }
 
-/* wakeup:wait(seconds): blocks, for a slice of them at most. */
-static int wait(lua_State *L)
+/* core.doze(seconds): blocks, for a slice of them at most; the caller looks at
+ * the clock and calls again, which lets hooks act. */
+static int doze(lua_State *L)
 {
-  struct pollfd p = {.fd = check(L)->ends[0], .events = POLLIN};
-  lua_Number seconds = luaL_checknumber(L, 2);
-  poll(&p, 1, lpg_poll_timeout(seconds < SLICE ? seconds : SLICE));
+  lua_Number seconds = luaL_checknumber(L, 1);
+  poll(NULL, 0, lpg_poll_timeout(seconds < SLICE ? seconds : SLICE));
   return 0;
 }
 
@@ -98,7 +98,7 @@ void lpg_wakeup_open_library(lua_State *L, int core)
   static const luaL_Reg meta[] = {
       {"__gc", release}, {"__close", release}, {NULL, NULL}};
   static const luaL_Reg methods[] = {
-      {"fd", fd}, {"set", set}, {"clear", clear}, {"wait", wait}, {NULL, NULL}};
+      {"fd", fd}, {"set", set}, {"clear", clear}, {NULL, NULL}};
   luaL_newmetatable(L, name);
   luaL_setfuncs(L, meta, 0);
   luaL_newlib(L, methods);
@@ -108,4 +108,6 @@ void lpg_wakeup_open_library(lua_State *L, int core)
   lua_pop(L, 1);
   lua_pushcfunction(L, new_wakeup);
   lua_setfield(L, core, "wakeup");
+  lua_pushcfunction(L, doze);
+  lua_setfield(L, core, "doze");
 }

@@ -193,8 +193,8 @@ static void begin(lpg_wire *w, const lpg_limits *limits)
   w->received = w->since = 0;
   w->limits = *limits;
   w->started = lpg_now();
-  w->deadline = limits->deadline > 0 ? limits->deadline
-                                     : w->started + limits->timeout;
+  w->deadline =
+      limits->deadline > 0 ? limits->deadline : w->started + limits->timeout;
   w->phase = LPG_FETCHING;
 }
 
@@ -225,12 +225,11 @@ static bool send_plain(lpg_wire *w, const char *sql)
 
 static bool send_statement(lpg_wire *w, const lpg_request *r)
 {
-  int sent = r->name ? PQsendQueryPrepared(w->pg, r->name, r->count, r->values,
-                                           r->lengths, r->formats,
-                                           r->result_format)
-                     : PQsendQueryParams(w->pg, r->sql, r->count, r->types,
-                                         r->values, r->lengths, r->formats,
-                                         r->result_format);
+  int sent =
+      r->name ? PQsendQueryPrepared(w->pg, r->name, r->count, r->values,
+                                    r->lengths, r->formats, r->result_format)
+              : PQsendQueryParams(w->pg, r->sql, r->count, r->types, r->values,
+                                  r->lengths, r->formats, r->result_format);
   return queue(w, sent);
 }
 
@@ -329,9 +328,10 @@ bool lpg_wire_seal(lpg_wire *w)
 
 bool lpg_wire_put(lpg_wire *w, const char *data, size_t size)
 {
+  int sent = PQputCopyData(w->pg, data, (int)size);
   w->flushed = false;
-  w->broken |= PQputCopyData(w->pg, data, (int)size) < 0;
-  return !w->broken;
+  w->broken |= sent < 0;
+  return sent > 0;
 }
 
 bool lpg_wire_put_end(lpg_wire *w, const char *reason)
@@ -344,6 +344,10 @@ bool lpg_wire_put_end(lpg_wire *w, const char *reason)
 
 void lpg_wire_extend(lpg_wire *w)
 {
+  if (w->phase != LPG_FETCHING) {
+    lpg_wire_resume(w);
+    return;
+  }
   w->started = lpg_now();
   w->deadline = w->started + w->limits.timeout;
 }
@@ -356,7 +360,7 @@ void lpg_wire_extend(lpg_wire *w)
 static void spoil(lpg_wire *w)
 {
   w->spoiled = true;
-  w->spoiler = w->queued;
+  w->last = w->spoiler = w->queued;
   if (!queue(w, PQsendPrepare(w->pg, "", "a pipeline was stopped by its client",
                               0, NULL)))
     lpg_wire_lose(w);

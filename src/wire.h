@@ -142,7 +142,8 @@ bool lpg_wire_open(lpg_wire *w, const lpg_limits *limits);
 bool lpg_wire_queue(lpg_wire *w, const lpg_request *request);
 bool lpg_wire_seal(lpg_wire *w);
 /* At LPG_ROOM of a COPY FROM STDIN: data, which libpq copies; or its end, with
- * a reason when nothing of it shall be stored. */
+ * a reason when nothing of it shall be stored. Nothing was put when it answers
+ * false: memory is short, unless the link is broken. */
 bool lpg_wire_put(lpg_wire *w, const char *data, size_t size);
 bool lpg_wire_put_end(lpg_wire *w, const char *reason);
 /* The program was busy with what came: its time is not the server's. */

@@ -101,6 +101,10 @@ function M.facts(e, raw)
     local bytes = e.bytes and wording.bytes(e.bytes)
     f.size_is = " of " .. limit .. (bytes and bytes ~= limit and " (" .. bytes .. " so far)" or "")
     f.result_now = " (it is " .. limit .. " now)"
+    if e.row then -- of db:each, which holds one at a time
+      f.too_large = "row " .. e.row
+      f.size_is = " of " .. limit
+    end
   end
   return f
 end

@@ -242,7 +242,10 @@ function lists.query_timeout(e, raw, list)
   end
 end
 
-function lists.result_too_large(_, raw, list)
+function lists.result_too_large(e, raw, list)
+  if e.row then
+    list[2] = "Read a large value in parts: substr(column, $1, 1000000)."
+  end
   if raw.ceiling then
     list[3] = "Raise the limit{result_now|}. {=ceiling_result}"
   end

@@ -200,6 +200,8 @@ function M.block(e, raw)
   if type(e.fixes) ~= "table" or e.fixes[1] ~= e.hint then
     add("hint: ", e.hint)
   end
+  add("in a pipeline: ", e.index and e.of and ("statement %d of %d%s"):format(e.index, e.of,
+    e.completed == false and "; none of them has taken effect" or ""))
   add("at: ", where_in_table(e))
   -- What "at" has said is not said again.
   add("where: ", e.parameter and e.context and e.context:gsub("unnamed portal parameter %$%d+$", "")

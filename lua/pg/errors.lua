@@ -28,6 +28,8 @@ local secrets <const> = require "pg.secrets"
 ---@field context? string where it happened inside the server, without parameter values
 ---@field parameter? integer number of the parameter, from 1
 ---@field row? integer place of the row in a list that was given, from 1
+---@field index? integer place of the statement in a pipeline, from 1
+---@field of? integer how many statements that has
 ---@field sql? string the statement, as it was sent but for the passwords in it, which are stars
 ---@field connection? string the connection's saved or given name
 ---@field server? string the server's version

@@ -299,7 +299,7 @@ M.kinds = {
     kind = "result_too_large",
     sqlstates = {},
     when = "The result is larger than max_result.",
-    message = "the result is larger than the limit{size_is|}",
+    message = "{too_large|the result} is larger than the limit{size_is|}",
     example = "the result is larger than the limit of 10 MiB; the statement was cancelled",
     fixes = {
       "Add LIMIT, or select only the columns and rows that are needed.",

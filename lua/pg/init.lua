@@ -2,6 +2,7 @@
 -- pg: PostgreSQL for Lua. What `require "pg"` returns.
 local bulk = require "pg.bulk"
 local check = require "pg.check"
+local copy = require "pg.copy"
 local core = require "pg.core"
 local errors = require "pg.errors"
 local forms = require "pg.forms"
@@ -55,6 +56,10 @@ methods.pipeline = pipeline.pipeline
 methods.upsert = upsert.upsert
 methods.bulk_insert = bulk.insert
 methods.bulk_update = bulk.update
+methods.copy_in = copy.copy_in
+methods.copy_out = copy.copy_out
+methods.copy_rows = copy.copy_rows
+methods.copy_to = copy.copy_to
 methods.describe = inspect.describe
 methods.tables = inspect.tables
 methods.explain = inspect.explain

@@ -213,10 +213,11 @@ end
 
 --- Fills in the statement. False and an error when the catalogue cannot be asked.
 local function complete(job, statement)
-  local relation, failure = statement.relation, nil
+  local relation = statement.relation
   if job.plan then
-    statement.columns, failure = conflict.columns(job.plan, job.db, job.quoted, relation)
-    if not statement.columns then return false, failure end
+    local columns, failure = conflict.columns(job.plan, job.db, job.quoted, relation)
+    if not columns then return false, failure end
+    statement.columns = columns
   end
   local text, values, flag, updates = build(job, relation, statement.names, statement.columns)
   statement.text = text .. insert.returning(relation.key, job.returning, flag)

@@ -189,6 +189,49 @@ function Connection:dry_run(body, options) end
 ---@return pg.Error?
 function Connection:bulk_insert(target, rows, options) end
 
+--- Sends what the function queues in one round trip, as one transaction: see pg.pipeline.
+---@param f fun(p: pg.Pipeline)
+---@param options? pg.PipelineOptions
+---@return table[]|nil the results, in order
+---@return pg.Error? with `index`, the place of the statement that failed
+function Connection:pipeline(f, options) end
+
+--- What db:pipeline's function queues into. Each call answers the place that its
+--- result will have, or nil and an error when it is refused, and with it the whole.
+---@class pg.Pipeline
+local Pipeline = {}
+
+---@param sql string|pg.Call
+---@param ... any
+---@return integer|nil
+---@return pg.Error?
+function Pipeline:query(sql, ...) end
+
+---@param target string|table
+---@param columns? table<string, any>
+---@param options? pg.InsertOptions
+---@return integer|nil
+---@return pg.Error?
+function Pipeline:insert(target, columns, options) end
+
+---@param sql string|pg.Call
+---@param ... any
+---@return integer|nil
+---@return pg.Error?
+function Pipeline:update(sql, ...) end
+
+---@param sql string|pg.Call
+---@param ... any
+---@return integer|nil
+---@return pg.Error?
+function Pipeline:delete(sql, ...) end
+
+---@param sql string|pg.Call
+---@param ... any
+---@return integer|nil
+---@return pg.Error?
+function Pipeline:execute(sql, ...) end
+
 --- Many rows by their key, all or none of them: see pg.bulk.
 ---@param target string|table
 ---@param rows table|fun(): table?
@@ -196,3 +239,108 @@ function Connection:bulk_insert(target, rows, options) end
 ---@return { rowCount: integer, missing: integer?, rows: table[]? }|nil
 ---@return pg.Error?
 function Connection:bulk_update(target, rows, options) end
+
+--- Gives what a pool lent back to it; twice is once. Other connections raise.
+function Connection:release() end
+
+--- A pool's actions are those of a connection, each on one that is free.
+---@class pg.Pool
+local Pool = {}
+
+---@param sql string|pg.Call
+---@param ... any
+---@return pg.Result|nil
+---@return pg.Error?
+function Pool:query(sql, ...) end
+
+---@param target string|table
+---@param columns? table<string, any>
+---@param options? pg.InsertOptions
+---@return pg.Inserted|nil
+---@return pg.Error?
+function Pool:insert(target, columns, options) end
+
+---@param target string|table
+---@param values? table<string, any>|table<string, any>[]
+---@param options? pg.InsertOptions
+---@return pg.Upserted|nil
+---@return pg.Error?
+function Pool:upsert(target, values, options) end
+
+---@param sql string|pg.Call
+---@param ... any
+---@return { rowCount: integer, rows: table[]? }|nil
+---@return pg.Error?
+function Pool:update(sql, ...) end
+
+---@param sql string|pg.Call
+---@param ... any
+---@return { rowCount: integer, rows: table[]? }|nil
+---@return pg.Error?
+function Pool:delete(sql, ...) end
+
+---@param sql string|pg.Call
+---@param ... any
+---@return { success: true, rowCount: integer, rows: table[]? }|nil
+---@return pg.Error?
+function Pool:execute(sql, ...) end
+
+---@param target string|table
+---@param rows table|fun(): table?
+---@param options? pg.BulkInsertOptions `deadline` is for the wait for a connection, too
+---@return { rowCount: integer, rows: table[]? }|nil
+---@return pg.Error?
+function Pool:bulk_insert(target, rows, options) end
+
+---@param target string|table
+---@param rows table|fun(): table?
+---@param options? pg.BulkUpdateOptions
+---@return { rowCount: integer, missing: integer?, rows: table[]? }|nil
+---@return pg.Error?
+function Pool:bulk_update(target, rows, options) end
+
+---@param name string|table
+---@return pg.Column[]|nil
+---@return pg.Error?
+function Pool:describe(name) end
+
+---@param options? { schema: string }
+---@return pg.Table[]|nil
+---@return pg.Error?
+function Pool:tables(options) end
+
+---@param query string|pg.Explain
+---@param ... any
+---@return { plan: table[]?, text: string? }|nil
+---@return pg.Error?
+function Pool:explain(query, ...) end
+
+---@param given? pg.Check
+---@return pg.CheckItem[]|nil
+---@return pg.Error?
+function Pool:check(given) end
+
+---@return number|nil # seconds
+---@return pg.Error?
+function Pool:ping() end
+
+---@param f fun(p: pg.Pipeline)
+---@param given? pg.PipelineOptions
+---@return table[]|nil
+---@return pg.Error?
+function Pool:pipeline(f, given) end
+
+---@param target string|table
+---@param columns? string|string[]
+---@param source table|fun(): any|string|file*
+---@param given? pg.CopyInOptions
+---@return { rowCount: integer, bytes: integer? }|nil
+---@return pg.Error?
+function Pool:copy_in(target, columns, source, given) end
+
+---@param what string|table a table's name or a query
+---@param sink fun(chunk: string): any, any|file*
+---@param given? pg.CopyOutOptions
+---@return { rowCount: integer, bytes: integer }|nil
+---@return pg.Error?
+function Pool:copy_out(what, sink, given) end

@@ -3,7 +3,6 @@
 -- transaction. The core queues and sends (src/pipeline.h); here are insert, and
 -- what is told of a failure.
 local core = require "pg.core"
-local errors = require "pg.errors"
 local insert = require "pg.insert"
 local options = require "pg.options"
 local sql = require "pg.sql"
@@ -41,9 +40,9 @@ local function remember(state, target, job, statement)
     statement = statement }
 end
 
-local function queue(p, state, job, statement, values)
-  local place, err = p:execute { query = statement.text, parameters = values, rows = "object",
-    max_result = state.max_result }
+local function queue(p, state, job, statement, values, settings)
+  settings.query, settings.parameters, settings.rows = statement.text, values, "object"
+  local place, err = p:execute(settings)
   if not place then return nil, err end
   state.inserts[place] = { job = job, statement = statement }
   return place
@@ -60,23 +59,27 @@ function methods:insert(target, columns, given)
   local last = state and state.last
   local values = last and given == nil and type(columns) == "table"
     and getmetatable(columns) == nil and same_text(last, target, columns)
-  if values then return queue(self, state, last.job, last.statement, values) end
+  if values then return queue(self, state, last.job, last.statement, values, {}) end
   if not state or not core.pipeline_open(self) then error("the pipeline has ended", 2) end
   local job = insert.job(state.db, target, columns, given, false, 2, insert.check)
-  local statement, err = insert.prepare(job)
+  local statement, err = insert.statement(job)
   if not statement then
     core.refuse_pipeline(self, err)
     return nil, err
   end
   remember(state, target, job, statement)
-  return queue(self, state, job, statement, statement.values)
+  local form = given or columns == nil and target or {}
+  return queue(self, state, job, statement, statement.values, options.settings(form))
 end
 
 --- What is known of the failure beyond the server's words.
 local function explain(p, state, err)
+  local db = state.db
   local index, count = core.pipeline_failure(p)
   err.index, err.of = err.index or index, count
-  if not err.index or err.kind == "connection_lost" then return err end
+  if db:status().state == "lost" then return err end
+  if err.completed == nil then err.completed = false end
+  if not err.index then return err end
   local failed = state.inserts[err.index]
   if failed then insert.explain(failed.job, failed.statement, err) end
   return err
@@ -84,9 +87,6 @@ end
 
 ---@class pg.PipelineOptions
 ---@field timeout? number seconds for all of it
-
----@class pg.Pipeline
-local Pipeline = {} -- luacheck: ignore
 
 --- Calls the function with a pipeline, whose query, insert, update, delete and
 --- execute queue what they would do on a connection, and answer the place that

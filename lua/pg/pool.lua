@@ -89,8 +89,8 @@ function Pool:use(body, given)
 end
 
 -- What makes sense for one call; the connection goes back with the answer.
-for _, name in ipairs { "query", "insert", "update", "delete", "execute", "upsert", "bulk_insert",
-  "bulk_update", "describe", "tables", "explain", "check", "ping" } do
+for _, name in ipairs { "query", "insert", "update", "delete", "execute", "upsert", "pipeline",
+  "copy_in", "copy_out", "describe", "tables", "explain", "check", "ping" } do
   Pool[name] = function(self, ...)
     local db <close>, err = acquire(self, nil, 2)
     if not db then return nil, err end
@@ -111,6 +111,17 @@ local function within(self, given)
   end
 end
 
+for _, name in ipairs { "bulk_insert", "bulk_update" } do
+  Pool[name] = function(self, target, rows, given)
+    local seconds, left = within(self, given)
+    local db <close>, err = acquire(self, seconds, 2)
+    if not db then return nil, err end
+    return forward(2, name, db, target, rows, left())
+  end
+end
+
+local LOST <const> = { connection_lost = true, server_unavailable = true }
+
 --- One try on one connection; answers first whether it was lost before anything was committed, and
 --- whether the function ran.
 local function transact(self, name, body, seconds, given)
@@ -124,7 +135,7 @@ local function transact(self, name, body, seconds, given)
   local results = table.pack(forward(3, name, db, type(body) == "function" and run or body,
     given()))
   local problem = results[2]
-  local lost = results[1] == nil and errors.is(problem) and problem.kind ~= "commit_unknown"
+  local lost = results[1] == nil and errors.is(problem) and LOST[problem.kind]
     and db:status().state == "lost"
   return lost, ran, results
 end

@@ -1,18 +1,18 @@
 -- SPDX-License-Identifier: MIT
--- pool_slots: the connections of a pool and who waits for them. A slot is "opening" (somebody makes
--- it ready, or ready for the next one), "idle", "used" or "closed". One place decides who gets one:
--- `acquire`. Nothing here runs in the background: all is done by those who take and give back.
+-- pool_slots: the connections of a pool. A slot is "opening" (somebody makes it ready, or ready for
+-- the next one), "idle", "used" or "closed". One place decides who gets one: `acquire`. Nothing
+-- runs in the background: all is done by those who take and give back.
 local core = require "pg.core"
 local errors = require "pg.errors"
+local queue = require "pg.pool_queue"
 
 local slots = {}
 
--- Seconds: after a refusal by a full server (doubled by each, up to the longest), before a waiter
--- looks for itself, for what is sent to clear up, and how long nobody asks an idle one.
+-- Seconds: after a refusal by a full server (doubled by each, up to the longest), for a statement
+-- that was left in the middle to end, at least for one that is being made as new (it has begun
+-- long ago), and that an idle connection is not asked whether it lives.
 local BACKOFF <const>, LONGEST <const> = 0.05, 1
-local TURN <const>, CLEARING <const>, TRUSTED <const> = 1, 5, 30
-
-local WEAK <const> = { __mode = "v" }
+local CLEARING <const>, RENEWING <const>, TRUSTED <const> = 5, 0.5, 30
 
 --- Slots, queue and counters of an empty pool. Who prepares, uses or clears a slot is its claim: a
 --- slot without one was left behind by a coroutine or a handle that was collected.
@@ -20,61 +20,21 @@ local WEAK <const> = { __mode = "v" }
 function slots.reset(pool)
   pool.pid = core.pid()
   pool.slots, pool.count, pool.idle = {}, 0, {}
-  pool.claims = setmetatable({}, WEAK)
-  pool.queue, pool.head, pool.tail = setmetatable({}, WEAK), 1, 0
+  pool.claims = setmetatable({}, { __mode = "v" })
   pool.refusals, pool.retry_at = 0, 0
   pool.counters = { created = 0, closed = 0, replaced = 0, acquired = 0, timeouts = 0,
     taken_back = 0 }
+  queue.reset(pool)
 end
 
 -- The clock's: math.random is the program's.
 local function jitter() return core.now() * 1e6 % 1 end
 
--- --- who is next -------------------------------------------------------------------------------
-
-local function waits(claim)
-  return claim and not claim.slot and claim.deadline > core.now()
-    and coroutine.status(claim.thread) ~= "dead"
-end
-
---- For a loop over those that wait, first come first.
-local function next_waiting(pool, i)
-  repeat i = i + 1 until i > pool.tail or waits(pool.queue[i])
-  return i <= pool.tail and i or nil, pool.queue[i]
-end
-
-local function room(pool)
-  return core.now() >= pool.retry_at and pool.size - pool.count or 0
-end
-
---- Calls as many of those that wait as there are connections for.
-local function call(pool)
-  local free = #pool.idle + room(pool)
-  while pool.head <= pool.tail and not pool.queue[pool.head] do pool.head = pool.head + 1 end
-  for _, claim in next_waiting, pool, pool.head - 1 do
-    if free <= 0 then return end
-    free = free - 1
-    if not claim.called then
-      claim.called = core.now()
-      claim.wakeup:set()
-    end
-  end
-end
-
---- Whether nobody is before it; one that was called and does not come has lost its turn.
-local function is_next(pool, claim)
-  for _, other in next_waiting, pool, pool.head - 1 do
-    if other == claim then return true end
-    if not other.called or core.now() - other.called < TURN then return false end
-  end
-  return true
-end
-
 -- --- slots -------------------------------------------------------------------------------------
 
 local function close(pool, slot)
   if slot.db then
-    slot.db:close()
+    core.discard(slot.db)
     slot.db = nil
     pool.counters.closed = pool.counters.closed + 1
   end
@@ -86,7 +46,7 @@ local function drop(pool, slot)
   if not pool.slots[slot] then return end -- of another process
   pool.slots[slot], pool.claims[slot] = nil, nil
   pool.count = pool.count - 1
-  call(pool)
+  queue.call(pool)
 end
 
 -- What an acquirer or one who gives back goes away from, in whatever way.
@@ -94,8 +54,9 @@ local Claim = {}
 
 function Claim:__close()
   if self.slot then drop(self.pool, self.slot) end
-  self.slot, self.deadline = nil, 0
-  call(self.pool)
+  self.slot = nil
+  queue.leave(self.pool, self)
+  queue.call(self.pool)
 end
 
 local function claim_of(pool, deadline)
@@ -167,9 +128,9 @@ end
 --- The slot used last, or room for a new one; or nil.
 local function take(pool)
   reap(pool)
-  if #pool.idle == 0 and pool.count >= pool.size then sweep(pool) end
+  sweep(pool)
   local slot = table.remove(pool.idle)
-  if not slot and room(pool) > 0 then
+  if not slot and queue.room(pool) > 0 then
     slot = {}
     pool.slots[slot] = true
     pool.count = pool.count + 1
@@ -181,7 +142,9 @@ end
 
 local function is_sound(slot, deadline)
   local db, now = slot.db, core.now()
-  if now >= slot.dies_at or not core.settle(db, deadline - now) then return false end
+  if now >= slot.dies_at or not core.settle(db, math.max(deadline - now, RENEWING)) then
+    return false
+  end
   if now - slot.idle_since < TRUSTED then return true end
   local seconds = math.min(CLEARING, core.timeout(db), math.max(deadline - core.now(), 0.001))
   return db:query { query = "", timeout = seconds } ~= nil
@@ -258,39 +221,21 @@ local function exhausted(pool)
     } })
 end
 
-local function enqueue(pool, claim)
-  local wakeup, problem = core.wakeup()
-  if not wakeup then return fail(pool, "there is nothing to wait with: " .. problem) end
-  claim.wakeup = wakeup
-  pool.tail = pool.tail + 1
-  pool.queue[pool.tail] = claim
-  return true
-end
-
 --- Waits until it is worth to look again. Answers nil and an error when it is not any more.
 local function wait(pool, claim, cause)
   local now = core.now()
   local refused = pool.count < pool.size and now < pool.retry_at
   local others = pool.wait and coroutine.isyieldable()
   if now >= claim.deadline or not (others or refused) then
-    if claim.wakeup or not others then collectgarbage() end -- what nobody holds any more is free
+    if claim.number or not others then collectgarbage() end -- what nobody holds any more is free
     if sweep(pool) then return true end
-    if now >= claim.deadline and (others or refused or claim.wakeup) then
-      return time_out(pool, claim, cause)
-    end
+    if now >= claim.deadline and (others or refused) then return time_out(pool, claim, cause) end
     return exhausted(pool)
   end
-  if not claim.wakeup then
-    local queued, err = enqueue(pool, claim)
-    if not queued then return nil, err end
-  end
-  local till = math.min(claim.deadline, now + TURN, refused and pool.retry_at or math.huge)
-  if not others or pool.wait(claim.wakeup:fd(), "r", till - now) == false then
-    if not refused then return exhausted(pool) end
-    while core.now() < till do claim.wakeup:wait(till - core.now()) end
-  end
-  claim.wakeup:clear()
-  claim.called = nil
+  local till = refused and math.min(claim.deadline, pool.retry_at) or claim.deadline
+  if queue.wait(pool, claim, till) then return true end
+  if not refused then return exhausted(pool) end
+  while core.now() < till do core.doze(till - core.now()) end
   return true
 end
 
@@ -302,7 +247,7 @@ end
 
 --- One try: a handle; or nil, and the error that ends the trying, and the one that does not.
 local function try(pool, claim, place)
-  local slot = not pool.closed and is_next(pool, claim) and take(pool)
+  local slot = not pool.closed and queue.is_next(pool, claim) and take(pool)
   if not slot then return end
   hold(claim, slot)
   local ready, err = prepare(pool, slot, claim.deadline)
@@ -320,9 +265,9 @@ local function try(pool, claim, place)
   return nil, err
 end
 
-local function connect_failure(pool, claim, err)
+local function connect_failure(pool, claim, err, cause)
   if err.kind == "connect_timeout" and core.now() >= claim.deadline then
-    return time_out(pool, claim, err)
+    return time_out(pool, claim, cause or err)
   end
   return nil, err
 end
@@ -344,7 +289,7 @@ function slots.acquire(pool, seconds, place)
     if db then return db end
     if pool.closed then return fail(pool, "the pool was closed while this call waited", {
       retryable = false, fixes = {} }) end
-    if err then return connect_failure(pool, claim, err) end
+    if err then return connect_failure(pool, claim, err, cause) end
     cause = refused or cause
     local again, problem = wait(pool, claim, cause)
     if not again then return nil, problem end
@@ -354,14 +299,14 @@ end
 --- Closes what is idle, and tells those that wait. What is used is closed when it comes back.
 function slots.close(pool)
   while pool.idle[1] do drop(pool, table.remove(pool.idle)) end
-  for _, claim in next_waiting, pool, pool.head - 1 do claim.wakeup:set() end
+  queue.dismiss(pool)
 end
 
 --- Counts of the states.
 function slots.status(pool)
   local status = { size = pool.size, open = pool.count, idle = 0, used = 0, opening = 0,
     waiting = 0 }
-  for _ in next_waiting, pool, pool.head - 1 do status.waiting = status.waiting + 1 end
+  for _ in queue.each(pool) do status.waiting = status.waiting + 1 end
   for slot in pairs(pool.slots) do status[slot.state] = (status[slot.state] or 0) + 1 end
   for name, value in pairs(pool.counters) do status[name] = value end
   return status

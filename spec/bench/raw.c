@@ -97,9 +97,81 @@ static unsigned long insert(PGconn *pg)
   return ROWS;
 }
 
+/* 10,000 inserts, prepared and pipelined, one transaction. libpq reads what
+ * comes while it waits to send. */
+static unsigned long pipeline(PGconn *pg)
+{
+  static const char sql[] = "INSERT INTO bench_logs VALUES ($1, $2, $3)";
+  unsigned long sum = 0;
+  PQenterPipelineMode(pg);
+  PQsendPrepare(pg, "", sql, WIDTH, NULL);
+  for (int i = 0; i < BATCH; i++) {
+    const char *values[WIDTH] = {cells[i][0], cells[i][1], cells[i][2]};
+    PQsendQueryPrepared(pg, "", WIDTH, values, NULL, NULL, 0);
+  }
+  PQpipelineSync(pg);
+  for (int left = BATCH + 2; left > 0;) { /* and Parse and Sync */
+    PGresult *r = PQgetResult(pg);
+    if (r && PQresultStatus(r) != PGRES_PIPELINE_SYNC)
+      sum += touch(must(pg, r));
+    left -= r != NULL;
+    PQclear(r);
+  }
+  PQexitPipelineMode(pg);
+  return sum;
+}
+
+static void begin_copy(PGconn *pg, const char *sql, ExecStatusType status)
+{
+  PGresult *r = PQexec(pg, sql);
+  if (PQresultStatus(r) != status) {
+    fprintf(stderr, "%s", PQerrorMessage(pg));
+    exit(1);
+  }
+  PQclear(r);
+}
+
+static unsigned long end_copy(PGconn *pg)
+{
+  PGresult *r = must(pg, PQgetResult(pg));
+  unsigned long count = strtoul(PQcmdTuples(r), NULL, 10);
+  PQclear(r);
+  PQclear(PQgetResult(pg));
+  return count;
+}
+
+/* 100,000 lines that are there already, in blocks of 64 KB. */
+static unsigned long copy_in(PGconn *pg)
+{
+  static char text[ROWS * 80];
+  static int size;
+  enum { BLOCK = 64 * 1024 };
+  for (int i = size ? ROWS : 0; i < ROWS; i++)
+    size += snprintf(text + size, sizeof text - (size_t)size, "%s\t%s\t%s\n",
+                     cells[i][0], cells[i][1], cells[i][2]);
+  PQclear(must(pg, PQexec(pg, "TRUNCATE bench_logs")));
+  begin_copy(pg, "COPY bench_logs FROM STDIN", PGRES_COPY_IN);
+  for (int at = 0; at < size; at += BLOCK)
+    PQputCopyData(pg, text + at, size - at < BLOCK ? size - at : BLOCK);
+  PQputCopyEnd(pg, NULL);
+  return end_copy(pg);
+}
+
+static unsigned long copy_out(PGconn *pg, const char *sql)
+{
+  char *row;
+  unsigned long sum = 0;
+  begin_copy(pg, sql, PGRES_COPY_OUT);
+  for (int size; (size = PQgetCopyData(pg, &row, 0)) > 0; PQfreemem(row))
+    sum += (unsigned long)size;
+  return sum + end_copy(pg);
+}
+
 int main(int argc, char **argv)
 {
-  static const char *const names[] = {"int", "lookup", "rows", "insert"};
+  static const char *const names[] = {"int",      "lookup",   "rows",
+                                      "insert",   "pipeline", "copy_in",
+                                      "copy_out", "copy_rows"};
   static const char *const sql[] = {"SELECT $1::int",
                                     "SELECT * FROM bench_lookup WHERE id = $1",
                                     "SELECT * FROM bench_rows"};
@@ -111,7 +183,7 @@ int main(int argc, char **argv)
     return 1;
   }
   int which = 0, times = atoi(argv[2]);
-  while (which < 3 && strcmp(names[which], argv[1]) != 0)
+  while (which < 7 && strcmp(names[which], argv[1]) != 0)
     which++;
   char id[16];
   fill_cells();
@@ -120,7 +192,14 @@ int main(int argc, char **argv)
   double cpu = clock_of(CLOCK_PROCESS_CPUTIME_ID);
   for (int i = 0; i < times; i++) {
     snprintf(id, sizeof id, "%d", i % 1000 + 1);
-    sum += which == 3 ? insert(pg) : run(pg, sql[which], which < 2 ? id : NULL);
+    sum += which == 3   ? insert(pg)
+           : which == 4 ? pipeline(pg)
+           : which == 5 ? copy_in(pg)
+           : which == 6
+               ? copy_out(pg, "COPY (SELECT * FROM bench_rows) TO STDOUT")
+           : which == 7 ? copy_out(pg, "COPY (SELECT * FROM bench_rows) TO "
+                                       "STDOUT WITH (FORMAT binary)")
+                        : run(pg, sql[which], which < 2 ? id : NULL);
   }
   printf("%d %.6f %.6f %lu\n", times, clock_of(CLOCK_MONOTONIC) - wall,
          clock_of(CLOCK_PROCESS_CPUTIME_ID) - cpu, sum);

@@ -10,6 +10,14 @@ local WORKLOADS = {
   { name = "lookup", title = "key lookup, 8 columns", times = 20000, unit = "queries" },
   { name = "rows", title = "100,000 rows x 4", times = 5, unit = "rows", per = 100000 },
   { name = "insert", title = "bulk insert, 3 columns", times = 3, unit = "rows", per = 100000 },
+  { name = "pipeline", title = "10,000 pipelined inserts", times = 10, unit = "rows", per = 10000 },
+  { name = "pipeline", module = "singly", title = "  and one by one", times = 1, unit = "rows",
+    per = 10000 },
+  { name = "copy_in", title = "COPY in, text", times = 5, unit = "rows", per = 100000 },
+  { name = "copy_in", module = "copy_list", title = "  from rows", times = 5, unit = "rows",
+    per = 100000 },
+  { name = "copy_out", title = "COPY out, text", times = 10, unit = "rows", per = 100000 },
+  { name = "copy_rows", title = "COPY out, decoded", times = 10, unit = "rows", per = 100000 },
 }
 
 local SCHEMA = [[
@@ -41,7 +49,7 @@ local function capture(template, prefix, name, times)
 end
 
 local function measure(template, work)
-  local text = capture(template, "", work.name, work.times)
+  local text = capture(template, "", template == module and work.module or work.name, work.times)
   local units, wall, cpu = text:match "^(%d+) ([%d.]+) ([%d.]+)"
   assert(units, text)
   return { wall = tonumber(wall), cpu = tonumber(cpu) }

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: MIT */
+/* copy_text: Lua rows into the text format of COPY, values by the rules of
+ * parameters: what a table or a string becomes is told by the column's type.
+ * Raw access only, no user code runs.
+ * "e" in a comment: may raise a Lua error. */
+#include "copy.h"
+
+#include <lauxlib.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What a column takes. */
+typedef struct outlet {
+  enum { PLAIN, BYTES, DOCUMENT, LIST } kind;
+  const lpg_type *element;
+  char type[64]; /* for errors */
+} outlet;
+
+typedef struct outlets {
+  int count;
+  outlet of[];
+} outlets;
+
+/* A row under way. */
+typedef struct writer {
+  lpg_copy *copy;
+  const outlets *outlets;
+  int names, mark;
+  const char *column; /* that does not fit, */
+  lpg_fault fault;    /* and why */
+} writer;
+
+static bool refuse(lpg_fault *fault, const char *text)
+{
+  snprintf(fault->text, sizeof fault->text, "%s", text);
+  return false;
+}
+
+/* --- bytes ------------------------------------------------------------ */
+
+/* In parts, since each byte may become two. */
+static void put_escaped(lpg_buffer *out, const char *bytes, size_t length)
+{
+  static const char escapes[256] = {
+      ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n',  ['\r'] = 'r',
+      ['\t'] = 't', ['\v'] = 'v', ['\\'] = '\\',
+  };
+  enum { PART = 4096 };
+  while (length > 0) {
+    size_t part = length < PART ? length : PART;
+    char *at = lpg_buffer_room(out, 2 * part);
+    if (!at)
+      return;
+    const char *first = at;
+    for (size_t i = 0; i < part; i++) {
+      char letter = escapes[(unsigned char)bytes[i]];
+      if (letter)
+        *at++ = '\\';
+      *at++ = letter ? letter : bytes[i];
+    }
+    out->length += (size_t)(at - first);
+    bytes += part;
+    length -= part;
+  }
+}
+
+/* \x and two digits a byte; COPY takes the backslash for its own. */
+static void put_bytes(lpg_buffer *out, const char *bytes, size_t length)
+{
+  static const char digits[] = "0123456789abcdef";
+  lpg_buffer_text(out, "\\\\x");
+  char *at = lpg_buffer_room(out, 2 * length);
+  if (!at)
+    return;
+  for (size_t i = 0; i < length; i++) {
+    *at++ = digits[(unsigned char)bytes[i] >> 4];
+    *at++ = digits[(unsigned char)bytes[i] & 15];
+  }
+  out->length += 2 * length;
+}
+
+/* --- values ----------------------------------------------------------- */
+
+static bool put_string(lua_State *L, writer *w, int index, const outlet *o)
+{
+  size_t length;
+  const char *bytes = lua_tolstring(L, index, &length);
+  if (o->kind == BYTES) {
+    put_bytes(&w->copy->data, bytes, length);
+    return true;
+  }
+  if (memchr(bytes, 0, length))
+    return refuse(&w->fault, "a text cannot hold a NUL byte (only bytea can)");
+  put_escaped(&w->copy->data, bytes, length);
+  return true;
+}
+
+static void put_number(lua_State *L, lpg_buffer *out, int index)
+{
+  char text[LPG_NUMBER];
+  lpg_buffer_put(out, text,
+                 lua_isinteger(L, index)
+                     ? lpg_integer_text(lua_tointeger(L, index), text)
+                     : lpg_float_text(lua_tonumber(L, index), text));
+}
+
+static bool is_raw(lua_State *L, const writer *w, int index)
+{
+  if (!lua_getmetatable(L, index))
+    return false;
+  bool raw = lua_rawequal(L, -1, w->mark);
+  lua_pop(L, 1);
+  return raw;
+}
+
+static bool put_wrapped(lua_State *L, writer *w, int index);
+
+static bool put_table(lua_State *L, writer *w, int index, const outlet *o)
+{
+  lpg_buffer *text = &w->copy->scratch;
+  if (lpg_is_wrapper(L, index))
+    return put_wrapped(L, w, index);
+  if (is_raw(L, w, index))
+    return refuse(&w->fault, "COPY sends values, and this is SQL: compute it "
+                             "first, or use insert");
+  lpg_buffer_reset(text, LPG_COPY_CHUNK);
+  bool done = false;
+  if (o->kind == LIST)
+    done = lpg_array_encode(L, index, o->element, text, &w->fault);
+  else if (o->kind == DOCUMENT)
+    done = lpg_json_encode(L, index, text, &w->fault);
+  else
+    snprintf(w->fault.text, sizeof w->fault.text,
+             "a table does not fit the type %s", o->type);
+  if (text->failed)
+    luaL_error(L, "not enough memory");
+  if (done)
+    put_escaped(&w->copy->data, text->data, text->length);
+  return done;
+}
+
+static bool put_value(lua_State *L, writer *w, int index, const outlet *o)
+{
+  lpg_buffer *out = &w->copy->data;
+  switch (lua_type(L, index)) {
+  case LUA_TNIL:
+    lpg_buffer_text(out, "\\N");
+    return true;
+  case LUA_TLIGHTUSERDATA:
+    if (lua_touserdata(L, index))
+      return refuse(&w->fault, "cannot send a light userdata");
+    lpg_buffer_text(out, "\\N");
+    return true;
+  case LUA_TBOOLEAN:
+    lpg_buffer_text(out, lua_toboolean(L, index) ? "true" : "false");
+    return true;
+  case LUA_TNUMBER:
+    put_number(L, out, index);
+    return true;
+  case LUA_TSTRING:
+    return put_string(L, w, index, o);
+  case LUA_TTABLE:
+    return put_table(L, w, index, o);
+  }
+  snprintf(w->fault.text, sizeof w->fault.text, "cannot send a %s",
+           luaL_typename(L, index));
+  return false;
+}
+
+/* What a built-in type takes. */
+static outlet outlet_of(const char *type)
+{
+  static const char *const documents[] = {"json", "jsonb", "text",
+                                          "character varying", "character",
+                                          NULL};
+  const lpg_type *known = lpg_type_named(type);
+  outlet o = {PLAIN, NULL, ""};
+  snprintf(o.type, sizeof o.type, "%s", type);
+  if (!known)
+    return o;
+  if (known->element) {
+    o.kind = LIST;
+    o.element = lpg_type_find(known->element);
+  }
+  if (strcmp(known->name, "bytea") == 0)
+    o.kind = BYTES;
+  for (int i = 0; documents[i]; i++)
+    if (strcmp(known->name, documents[i]) == 0)
+      o.kind = DOCUMENT;
+  return o;
+}
+
+/* {value, a type's name or LPG_JSON_WRAPPER} */
+static bool put_wrapped(lua_State *L, writer *w, int index)
+{
+  luaL_checkstack(L, 8, "copy");
+  lua_rawgeti(L, index, 1);
+  lua_rawgeti(L, index, 2);
+  int value = lua_gettop(L) - 1;
+  const char *type = lua_tostring(L, -1);
+  bool done;
+  if (!type)
+    done = refuse(&w->fault, "a wrapper without its type");
+  else if (lpg_is_wrapper(L, value))
+    done = refuse(&w->fault, "a wrapped value is wrapped again");
+  else if (strcmp(type, LPG_JSON_WRAPPER) == 0) {
+    lpg_buffer *text = &w->copy->scratch;
+    lpg_buffer_reset(text, LPG_COPY_CHUNK);
+    done = lpg_json_encode(L, value, text, &w->fault);
+    if (done)
+      put_escaped(&w->copy->data, text->data, text->length);
+    w->copy->data.failed |= text->failed;
+  } else {
+    outlet o = outlet_of(type);
+    done = put_value(L, w, value, &o);
+  }
+  lua_pop(L, 2);
+  return done;
+}
+
+/* --- rows ------------------------------------------------------------- */
+
+static bool put_cell(lua_State *L, writer *w, int i)
+{
+  lpg_buffer *out = &w->copy->data;
+  bool done = put_value(L, w, lua_gettop(L), &w->outlets->of[i]);
+  if (!done) {
+    lua_rawgeti(L, w->names, i + 1);
+    w->column = lua_tostring(L, -1); /* the list of names keeps it */
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  lpg_buffer_char(out, i + 1 < w->outlets->count ? '\t' : '\n');
+  return done;
+}
+
+/* A list of values, in the order of the columns. */
+static bool put_list(lua_State *L, writer *w, int row, size_t length)
+{
+  int count = w->outlets->count;
+  if (length > (size_t)count) {
+    snprintf(w->fault.text, sizeof w->fault.text,
+             "it has %d values, and there are %d columns", (int)length, count);
+    return false;
+  }
+  for (int i = 0; i < count; i++) {
+    lua_rawgeti(L, row, i + 1);
+    if (!put_cell(L, w, i))
+      return false;
+  }
+  return true;
+}
+
+/* A key that is no column: misspelt, it would go unnoticed. */
+static bool refuse_key(lua_State *L, writer *w, int row)
+{
+  for (lua_pushnil(L); lua_next(L, row); lua_pop(L, 1)) {
+    bool known = false;
+    for (int i = 0; !known && i < w->outlets->count; i++) {
+      lua_rawgeti(L, w->names, i + 1);
+      known = lua_rawequal(L, -1, -3);
+      lua_pop(L, 1);
+    }
+    if (known)
+      continue;
+    snprintf(w->fault.text, sizeof w->fault.text,
+             "'%.100s' is not among the columns",
+             lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2)
+                                            : luaL_typename(L, -2));
+    lua_pop(L, 2);
+    break;
+  }
+  return false;
+}
+
+/* Values by the columns' names. */
+static bool put_keyed(lua_State *L, writer *w, int row)
+{
+  int count = w->outlets->count, found = 0, entries = 0;
+  for (int i = 0; i < count; i++) {
+    lua_rawgeti(L, w->names, i + 1);
+    found += lua_rawget(L, row) != LUA_TNIL;
+    if (!put_cell(L, w, i))
+      return false;
+  }
+  for (lua_pushnil(L); lua_next(L, row); lua_pop(L, 1))
+    entries++;
+  return found == entries || refuse_key(L, w, row);
+}
+
+/* What table.pack makes of nothing but nils: {n = 2}. */
+static bool is_packed(lua_State *L, int row)
+{
+  lua_pushnil(L);
+  bool packed = lua_next(L, row) && lua_type(L, -2) == LUA_TSTRING &&
+                strcmp(lua_tostring(L, -2), "n") == 0 && lua_isinteger(L, -1);
+  if (packed) {
+    lua_pop(L, 1);
+    packed = !lua_next(L, row);
+  }
+  lua_settop(L, row);
+  return packed;
+}
+
+/* The row on the top of the stack, which it takes away. e */
+static bool put_row(lua_State *L, writer *w)
+{
+  int row = lua_gettop(L);
+  bool done;
+  if (!lua_istable(L, row)) {
+    snprintf(w->fault.text, sizeof w->fault.text,
+             "a row must be a table, not %s%s", lua_isnil(L, row) ? "" : "a ",
+             luaL_typename(L, row));
+    done = false;
+  } else {
+    size_t length = lua_rawlen(L, row);
+    bool list = length > 0 || is_packed(L, row);
+    done = list ? put_list(L, w, row, length) : put_keyed(L, w, row);
+    if (w->outlets->count == 0)
+      lpg_buffer_char(&w->copy->data, '\n');
+  }
+  lua_settop(L, row - 1);
+  if (w->copy->data.failed)
+    luaL_error(L, "not enough memory");
+  return done;
+}
+
+static writer writer_for(lua_State *L, lpg_copy *c)
+{
+  writer w = {.copy = c};
+  luaL_checkstack(L, 16, "copy");
+  if (lua_getiuservalue(L, 1, LPG_COPY_PLAN) != LUA_TUSERDATA)
+    luaL_error(L, "core.copy_writes was not called");
+  w.outlets = lua_touserdata(L, -1);
+  lua_getiuservalue(L, 1, LPG_COPY_NAMES);
+  w.names = lua_gettop(L);
+  lua_getiuservalue(L, 1, LPG_COPY_MARK);
+  w.mark = lua_gettop(L);
+  return w;
+}
+
+static int give_fault(lua_State *L, const writer *w, lua_Integer row)
+{
+  lua_pushnil(L);
+  lua_pushinteger(L, row);
+  lua_pushstring(L, w->column);
+  lua_pushstring(L, w->fault.text);
+  return 4;
+}
+
+/* core.copy_rows(copy, rows, first, last): makes text of rows first..last, as
+ * many as a portion holds. Answers the number of the one after them; or nil,
+ * the number of the row that does not fit, its column, and why. */
+static int add_rows(lua_State *L)
+{
+  lpg_copy *c = lpg_copy_check(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_Integer at = luaL_checkinteger(L, 3), last = luaL_checkinteger(L, 4);
+  lua_settop(L, 2);
+  writer w = writer_for(L, c);
+  for (; at <= last && c->data.length < LPG_COPY_CHUNK; at++) {
+    lua_rawgeti(L, 2, at);
+    if (!put_row(L, &w))
+      return give_fault(L, &w, at);
+  }
+  lua_pushinteger(L, at);
+  return 1;
+}
+
+/* core.copy_add(copy, row, number): the same for one row, or for a string,
+ * which is taken as it is. Answers whether there is a portion. */
+static int add(lua_State *L)
+{
+  lpg_copy *c = lpg_copy_check(L, 1);
+  if (lua_type(L, 2) == LUA_TSTRING) {
+    size_t length;
+    const char *bytes = lua_tolstring(L, 2, &length);
+    lpg_buffer_put(&c->data, bytes, length);
+    if (c->data.failed)
+      return luaL_error(L, "not enough memory");
+  } else {
+    lua_Integer number = luaL_optinteger(L, 3, 0);
+    writer w = writer_for(L, c);
+    lua_pushvalue(L, 2);
+    if (!put_row(L, &w))
+      return give_fault(L, &w, number);
+  }
+  lua_pushboolean(L, c->data.length >= LPG_COPY_CHUNK);
+  return 1;
+}
+
+/* --- what the columns are --------------------------------------------- */
+
+/* core.copy_writes(copy, columns, mark): {{name=, type=, array=, element=},
+ * ...}, types by the names of built-in ones; and pg.raw's metatable. */
+static int writes(lua_State *L)
+{
+  lpg_copy_check(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 3);
+  lua_setiuservalue(L, 1, LPG_COPY_MARK);
+  int count = (int)lua_rawlen(L, 2);
+  outlets *all = lua_newuserdatauv(
+      L, sizeof *all + (size_t)count * sizeof *all->of, 0);
+  all->count = count;
+  lua_createtable(L, count, 0);
+  for (int i = 0; i < count; i++) {
+    lua_rawgeti(L, 2, i + 1);
+    lua_getfield(L, 5, "type");
+    lua_getfield(L, 5, "element");
+    lua_getfield(L, 5, "array");
+    outlet *o = &all->of[i];
+    *o = outlet_of(luaL_checkstring(L, 6));
+    if (lua_toboolean(L, 8)) {
+      const char *element = lua_tostring(L, 7);
+      o->kind = LIST;
+      o->element = element ? lpg_type_named(element) : NULL;
+    }
+    lua_getfield(L, 5, "name");
+    lua_rawseti(L, 4, i + 1);
+    lua_settop(L, 4);
+  }
+  lua_setiuservalue(L, 1, LPG_COPY_NAMES);
+  lua_setiuservalue(L, 1, LPG_COPY_PLAN);
+  return 0;
+}
+
+void lpg_copy_text_open_library(lua_State *L, int core)
+{
+  static const luaL_Reg functions[] = {{"copy_writes", writes},
+                                       {"copy_rows", add_rows},
+                                       {"copy_add", add},
+                                       {NULL, NULL}};
+  lua_pushvalue(L, core);
+  luaL_setfuncs(L, functions, 0);
+  lua_pop(L, 1);
+}

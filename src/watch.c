@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#include "watch.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* Reached by a weak symbol through libpq's own OpenSSL: without one, or under
+ * GSSAPI, an error is noticed when all is sent. */
+#ifdef __GNUC__
+extern int SSL_peek(void *ssl, void *bytes, int size) __attribute__((weak));
+
+static long peek_secure(PGconn *pg, char *bytes, size_t size)
+{
+  void *ssl = SSL_peek ? PQsslStruct(pg, "OpenSSL") : NULL;
+  return ssl ? SSL_peek(ssl, bytes, (int)size) : -1;
+}
+#else
+static long peek_secure(PGconn *pg, char *bytes, size_t size)
+{
+  (void)pg, (void)bytes, (void)size;
+  return -1;
+}
+#endif
+
+/* ReadyForQuery comes last, and in the middle of a COPY after an error alone.
+ * The end of no other message looks like it, so that it does not matter where
+ * in the stream of messages these bytes begin: three NULs in a row stand in
+ * numbers only. */
+static bool ends_ready(const char *bytes, size_t size)
+{
+  static const char ready[] = {'Z', 0, 0, 0, 5};
+  return size > sizeof ready &&
+         memcmp(bytes + size - sizeof ready - 1, ready, sizeof ready) == 0;
+}
+
+lpg_sight lpg_watch(PGconn *pg)
+{
+  char bytes[16 * 1024];
+  if (PQgssEncInUse(pg))
+    return LPG_NOTHING;
+  bool secure = PQsslInUse(pg);
+  long size = secure ? peek_secure(pg, bytes, sizeof bytes)
+                     : recv(PQsocket(pg), bytes, sizeof bytes,
+                            MSG_PEEK | MSG_DONTWAIT);
+  if (size > 0)
+    return ends_ready(bytes, (size_t)size) ? LPG_REFUSED : LPG_SPEAKS;
+  bool later = errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+  return secure || (size < 0 && later) ? LPG_NOTHING : LPG_SPEAKS;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* watch: looks, while COPY data is being sent, whether the server has ended
+ * the COPY already: libpq does not read an error as long as data may be put.
+ * Nothing is taken from the socket. Knows no Lua. */
+#ifndef LPG_WATCH_H
+#define LPG_WATCH_H
+
+#include <libpq-fe.h>
+
+typedef enum lpg_sight {
+  LPG_NOTHING, /* to be seen */
+  LPG_SPEAKS,  /* remarks, notifications, the end of the connection: all that
+                  libpq takes in by itself */
+  LPG_REFUSED  /* the server waits for the next statement */
+} lpg_sight;
+
+lpg_sight lpg_watch(PGconn *pg);
+
+#endif
