@@ -14,6 +14,8 @@ local examples = {
   { "validate", "Rows that are looked at before they are loaded" },
   { "upsert_zones", "Time zones from a file, again and again" },
   { "bulk_load", "A log file of 100,000 lines" },
+  { "copy", "A file, two databases and a report" },
+  { "stream", "A report over a million rows" },
   { "pipeline", "An order and its lines in one round trip" },
   { "pool", "200 webhooks on four connections" },
   { "errors", "An error, and what to do about it" },

@@ -112,7 +112,8 @@ describe("copy_in", function()
     local long = ("a\t\\"):rep(400000)
     assert.equal(1, must(db:copy_in("items", nil, { { 1, long } })).rowCount)
     assert.equal(long, items()[1][2])
-    assert.equal(1, must(db:copy_in("items", nil, "2\t" .. ("x"):rep(10000000) .. "\t3\n")).rowCount)
+    local wide <const> = "2\t" .. ("x"):rep(10000000) .. "\t3\n"
+    assert.equal(1, must(db:copy_in("items", nil, wide)).rowCount)
     assert.equal(10000000, support.value(db, "SELECT length(name) FROM items WHERE id = 2"))
   end)
 
@@ -228,11 +229,11 @@ describe("copy_in", function()
   end)
 
   it("tells how far it is", function()
-    local told = {}
-    local list = {}
+    local told, list = {}, {}
+    local function tell(done) told[#told + 1] = done end
     for i = 1, 20000 do list[i] = { i, "some name" } end
     must(db:copy_in("items", nil, list, { progress = function(done, total)
-      told[#told + 1] = done
+      tell(done)
       assert.equal(20000, total)
     end }))
     assert.is_true(#told > 3)
@@ -240,10 +241,10 @@ describe("copy_in", function()
     for i = 2, #told do assert.is_true(told[i] > told[i - 1]) end
     must(db:execute "TRUNCATE items")
     told = {}
-    must(db:copy_in("items", nil, giving(list), { progress = function(n) told[#told + 1] = n end }))
+    must(db:copy_in("items", nil, giving(list), { progress = tell }))
     assert.equal(20000, told[#told])
     told = {}
-    must(db:copy_in("items", nil, "20001\t\t1\n", { progress = function(n) told[#told + 1] = n end }))
+    must(db:copy_in("items", nil, "20001\t\t1\n", { progress = tell }))
     support.same({ 9 }, told)
   end)
 
@@ -287,8 +288,9 @@ describe("copy_out", function()
     assert.equal('name,id\na\tb,1\n-,2\n"say ""x""",3\n', file:read "a")
   end)
 
-  local queries = { "SELECT id FROM items ORDER BY id;", "  -- all\n select id from items order by 1",
-    "(VALUES (1), (2), (3))", "WITH x AS (SELECT id FROM items) SELECT * FROM x ORDER BY 1 -- end",
+  local queries = { "SELECT id FROM items ORDER BY id;",
+    "  -- all\n select id from items order by 1", "(VALUES (1), (2), (3))",
+    "WITH x AS (SELECT id FROM items) SELECT * FROM x ORDER BY 1 -- end",
     "/* three */ VALUES(1),(2),(3)", pg.raw "UPDATE items SET id = id RETURNING id" }
   for _, query in ipairs(queries) do
     it("takes the query " .. tostring(query), function()
@@ -332,7 +334,7 @@ describe("copy_out", function()
 
   it("ends where the sink says so, and gives back the reason", function()
     local own, calls = {}, 0
-    local _, err = db:copy_out("SELECT repeat('x', 1000) FROM generate_series(1, 100000)", function()
+    local _, err = db:copy_out("SELECT repeat('x', 1000), generate_series(1, 100000)", function()
       calls = calls + 1
       return nil, own
     end)
@@ -354,10 +356,11 @@ end)
 
 describe("copy_rows", function()
   local TYPES <const> = [[SELECT i, i::int8 * 1000000000000 AS big, i / 3.0::float8 AS f,
-    i / 3.0::float4 AS f4, (i / 7.0)::numeric AS n, i %% 2 = 0 AS b, 'text ' || i || E'\t\\N\n' AS t,
-    decode(repeat('00ff5c', i), 'hex') AS bytes, ARRAY[i, NULL, i + 1] AS list, '{}'::text[] AS none,
-    jsonb_build_object('a', i) AS j, timestamptz '2026-01-15 10:30:00+00' + i * interval '1 hour'
-    AS at, date '2026-01-15' AS d, interval '1 day 2 hours' AS w, NULL::int AS nothing,
+    i / 3.0::float4 AS f4, (i / 7.0)::numeric AS n, i %% 2 = 0 AS b,
+    'text ' || i || E'\t\\N\n' AS t, decode(repeat('00ff5c', i), 'hex') AS bytes,
+    ARRAY[i, NULL, i + 1] AS list, '{}'::text[] AS none, jsonb_build_object('a', i) AS j,
+    timestamptz '2026-01-15 10:30:00+00' + i * interval '1 hour' AS at,
+    date '2026-01-15' AS d, interval '1 day 2 hours' AS w, NULL::int AS nothing,
     'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid AS u, inet '10.0.0.1' AS ip, '' AS empty %s
     FROM generate_series(1, 200) AS i]]
   local ways = { binary = "", text = ", point(1, i) AS p" }

@@ -9,7 +9,7 @@ local throwaway = require "pg.throwaway"
 local contains <const>, lacks <const> = support.contains, support.lacks
 
 local examples <const> = { "quickstart", "report", "check", "sync", "audit", "migrate",
-  "validate", "upsert_zones", "bulk_load", "pipeline", "pool", "errors" }
+  "validate", "upsert_zones", "bulk_load", "stream", "copy", "pipeline", "pool", "errors" }
 
 local server, db
 
@@ -203,6 +203,28 @@ describe("the bulk load (S106 S107)", function()
       "rows in the table: 0", "[" .. ("#"):rep(40) .. "] 100 %  100000 rows", "rowCount = 100000",
       "rowCount = 1999, missing = 0")
     lacks(output, "\r")
+  end)
+end)
+
+describe("the data that moves (S007)", function()
+  it("is stored whole or not at all, and arrives in the other database", function()
+    local output, errors, code = run "copy"
+    assert.equal("", errors)
+    assert.equal(0, code)
+    contains(output, "constraint_violation (visits_ms_check), line 100001", "rows in the table: 0",
+      "rowCount = 100000\nTo the other database:\n  rowCount = 100000", "/page, ")
+  end)
+end)
+
+describe("the report over a million rows", function()
+  it("holds few of them at a time", function()
+    local output, errors, code = run "stream"
+    assert.equal("", errors)
+    assert.equal(0, code)
+    contains(output, "1000000 orders of 1000 customers", "Lua's memory grew by less than ")
+    local grown = tonumber(output:match "less than (%d+) MB")
+    assert.is_true(grown <= 3, output)
+    contains(output, "customer 1  10 of the first 10000 orders")
   end)
 end)
 

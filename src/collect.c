@@ -136,6 +136,7 @@ static void notice_ddl(lua_State *L, lpg_op *op, int slot, const char *tag)
   static const char *const undo[] = {"ROLLBACK", NULL};
   static const char *const closed[] = {"DISCARD ALL", "DEALLOCATE ALL", NULL};
   lpg_conn *c = op->conn;
+  c->named |= strcmp(tag, "PREPARE") == 0;
   bool set = lpg_begins_with(tag, sets);
   if (lpg_begins_with(tag, closed)) {
     lpg_statement_forget(L, slot + CONN);

@@ -89,6 +89,8 @@ void lpg_handle_type(lua_State *L)
 static void need_ours(lua_State *L, const lpg_handle *h)
 {
   const lpg_conn *c = h->conn;
+  if (lpg_handle_returned(h))
+    lpg_raise(L, "the connection was returned to its pool");
   if (h->lease && h->lease->ended)
     lpg_raise(L, "%s", h->lease->ended);
   if (c->closed)
@@ -151,7 +153,8 @@ int lpg_handle_fail(lua_State *L, int index)
   lua_insert(L, fields++);
   lpg_error_identity(L, fields - 1);
   lpg_error_return(L);
-  lpg_conn_record(L, fields - 2);
+  if (!lpg_handle_returned(lua_touserdata(L, index)))
+    lpg_conn_record(L, fields - 2);
   return 2;
 }
 
@@ -229,16 +232,10 @@ static int handle_close(lua_State *L)
   return 0;
 }
 
-/* Is the session somebody else's now? */
-static bool is_returned(const lpg_handle *h)
-{
-  return h->lease && h->lease->session && h->lease->ended;
-}
-
 static const char *state_of(const lpg_handle *h)
 {
   const lpg_conn *c = h->conn;
-  if (c->closed || is_returned(h))
+  if (c->closed || lpg_handle_returned(h))
     return "closed";
   if (c->wire.phase == LPG_LOST || !c->wire.pg)
     return "lost";
@@ -273,7 +270,7 @@ static void push_ssl(lua_State *L, PGconn *pg)
 static int handle_status(lua_State *L)
 {
   const lpg_handle *h = lpg_handle_any(L, 1);
-  PGconn *pg = is_returned(h) ? NULL : h->conn->wire.pg;
+  PGconn *pg = lpg_handle_returned(h) ? NULL : h->conn->wire.pg;
   lua_createtable(L, 0, 4);
   lpg_error_string(L, "state", state_of(h));
   if (pg) {

@@ -35,13 +35,15 @@ typedef struct lpg_conn {
   bool shy; /* text results cannot be trusted here: binary where possible */
   bool readonly;
   enum { LPG_SETTLED, LPG_TABLES, LPG_DDL } unsettled; /* by a transaction */
-  struct lpg_scope *scope; /* the innermost transaction that is open */
-  double deadline;         /* of the outermost; 0: none */
+  struct lpg_scope *scope;       /* the innermost transaction that is open */
+  const struct lpg_lease *lease; /* of who has borrowed it; to compare only */
+  double deadline;               /* of the outermost; 0: none */
   bool broken; /* the transaction is not the one that was begun any more */
   bool astray; /* a hold was broken whose savepoint has to be undone */
   char undo[LPG_UNDO];    /* what an abandoned transaction owes; or empty */
   char tag[24];           /* the last command that has no row count */
   bool settings_changed;  /* those that no server tells of: by a script */
+  bool named;             /* the program ran PREPARE */
   int version;            /* PQserverVersion */
   bool prepares;          /* statements that recur get names */
   unsigned prefix, names; /* of them: this session's own, and how many */
@@ -69,7 +71,7 @@ enum {
  * borrowed it from a pool. */
 typedef struct lpg_lease {
   const char *ended; /* why no more; NULL: it may be used */
-  bool session;      /* then the session is somebody else's */
+  bool session;      /* a pool's: it lasts while the connection says so */
 } lpg_lease;
 
 typedef struct lpg_handle {
@@ -86,6 +88,11 @@ lpg_conn *lpg_conn_new(lua_State *L);
 lpg_handle *lpg_handle_new(lua_State *L, int index);
 /* The handle at `index`, of whatever state; else raises. e */
 lpg_handle *lpg_handle_any(lua_State *L, int index);
+/* Has the handle's pool got the session back? Then it is somebody else's. */
+static inline bool lpg_handle_returned(const lpg_handle *h)
+{
+  return h->lease && h->lease->session && h->conn->lease != h->lease;
+}
 /* Pushes the handles' metatable: as its first upvalue it makes a function's
  * checks short. e */
 void lpg_handle_type(lua_State *L);
@@ -98,7 +105,7 @@ lpg_handle *lpg_handle_check(lua_State *L, int index);
 bool lpg_handle_ready(lua_State *L, int index, const lpg_handle *handle);
 
 /* The fields on the top become nil and an error of the connection, which its
- * transaction remembers. Answers 2. e */
+ * transaction remembers, if it is still the handle's. Answers 2. e */
 int lpg_handle_fail(lua_State *L, int index);
 /* The same remembering for the error on the top; the connection at `index`. e
  */

@@ -13,13 +13,7 @@
 
 static const char *const name = "pg.copy/1";
 
-/* The frame of a call: the COPY, its argument, the SQL text, the handle, the
- * connection, and the operation's slot. */
-enum { COPY = 1, ARGUMENT, SQL, HANDLE, CONN, SLOT };
-/* What the operation of decoded rows keeps. */
-enum { NAMES = SLOT + 1, ROWS, KEPT = ROWS - SLOT };
-
-enum { ROWS_AT_A_TIME = 64, KEEP = 2 * LPG_COPY_CHUNK };
+enum { KEEP = 2 * LPG_COPY_CHUNK };
 static const double SLICE = 0.05;
 
 lpg_copy *lpg_copy_check(lua_State *L, int index)
@@ -104,20 +98,19 @@ int lpg_copy_begin(lua_State *L, lpg_op *op, int slot, int index)
 
 /* --- going on --------------------------------------------------------- */
 
-/* An operation on the connection that the COPY holds. */
-static lpg_op *resume(lua_State *L, lpg_copy *c)
+lpg_op *lpg_copy_resume(lua_State *L, lpg_copy *c)
 {
-  lua_settop(L, ARGUMENT);
-  lua_getiuservalue(L, COPY, LPG_COPY_SQL);
-  lua_getiuservalue(L, COPY, LPG_COPY_HANDLE);
-  lpg_conn *conn = lpg_handle_check(L, HANDLE)->conn;
+  lua_settop(L, AT_ARGUMENT);
+  lua_getiuservalue(L, AT_COPY, LPG_COPY_SQL);
+  lua_getiuservalue(L, AT_COPY, LPG_COPY_HANDLE);
+  lpg_conn *conn = lpg_handle_check(L, AT_HANDLE)->conn;
   if (c->hold.conn != conn)
     lpg_raise(L, "the COPY was ended before its end, by the end of its "
                  "transaction or connection");
   if (lpg_op_blocks(conn))
     lpg_raise(L, "another coroutine waits for this COPY");
-  lua_getiuservalue(L, HANDLE, 1);
-  lpg_op *op = lpg_op_begin(L, CONN);
+  lua_getiuservalue(L, AT_HANDLE, 1);
+  lpg_op *op = lpg_op_begin(L, AT_CONN);
   op->settings = c->settings;
   op->limits = lpg_run_limits(conn, &c->settings);
   op->ticked = c->ticked;
@@ -130,8 +123,7 @@ static lpg_op *resume(lua_State *L, lpg_copy *c)
   return op;
 }
 
-/* Hooks and other coroutines shall have their turn before the call ends. */
-static bool overdue(lpg_op *op)
+bool lpg_copy_overdue(lpg_op *op)
 {
   if (lpg_now() - op->ticked < SLICE)
     return false;
@@ -139,17 +131,16 @@ static bool overdue(lpg_op *op)
   return true;
 }
 
-static void leave(lua_State *L, lpg_copy *c, const lpg_op *op)
+void lpg_copy_leave(lua_State *L, lpg_copy *c, const lpg_op *op)
 {
   c->ticked = op->ticked;
-  lpg_op_end(L, SLOT);
+  lpg_op_end(L, AT_SLOT);
 }
 
-/* The end of a statement of the script: what COPY's tag says. */
-static int on_result(lua_State *L, lpg_op *op, int slot)
+int lpg_copy_count(lua_State *L, lpg_op *op, int slot)
 {
   (void)slot;
-  lpg_copy *c = lua_touserdata(L, COPY);
+  lpg_copy *c = lua_touserdata(L, AT_COPY);
   const char *count = PQcmdTuples(op->conn->wire.result);
   int64_t value;
   if (*count && lpg_integer_parse(count, strlen(count), &value))
@@ -157,8 +148,7 @@ static int on_result(lua_State *L, lpg_op *op, int slot)
   return LPG_CONTINUE;
 }
 
-/* The request has ended. Answers whether as it should. */
-static bool has_ended(lpg_copy *c, const lpg_op *op)
+bool lpg_copy_ended(lpg_copy *c, const lpg_op *op)
 {
   const lpg_wire *w = &op->conn->wire;
   c->ended = true;
@@ -167,15 +157,14 @@ static bool has_ended(lpg_copy *c, const lpg_op *op)
   return w->phase == LPG_IDLE && !w->failure && !w->dropped;
 }
 
-static int fail(lua_State *L, lpg_op *op)
+int lpg_copy_fail(lua_State *L, lpg_op *op)
 {
   op->elapsed = lpg_now() - op->conn->wire.started;
   lpg_outcome_describe(L, op);
-  return lpg_outcome_fail(L, SLOT, SQL);
+  return lpg_outcome_fail(L, AT_SLOT, AT_SQL);
 }
 
-/* {rowCount = n}, with what the server remarked. e */
-static void push_result(lua_State *L, const lpg_copy *c, lpg_op *op)
+void lpg_copy_push_result(lua_State *L, const lpg_copy *c, lpg_op *op)
 {
   lua_createtable(L, 0, 2);
   lua_pushinteger(L, c->count);
@@ -195,14 +184,15 @@ static bool has_room(const lpg_wire *w)
  * most in libpq's. */
 static int put_on(lua_State *L, lpg_op *op, int slot)
 {
-  lpg_copy *c = lua_touserdata(L, COPY);
+  lpg_copy *c = lua_touserdata(L, AT_COPY);
   lpg_wire *w = &op->conn->wire;
   (void)slot;
   if (!has_room(w))
     return LPG_CONTINUE;
   size_t size = c->data.length;
-  const char *bytes =
-      lua_isnil(L, ARGUMENT) ? c->data.data : lua_tolstring(L, ARGUMENT, &size);
+  const char *bytes = lua_isnil(L, AT_ARGUMENT)
+                          ? c->data.data
+                          : lua_tolstring(L, AT_ARGUMENT, &size);
   if (c->sent < size) {
     size_t left = size - c->sent;
     size_t part = left < LPG_COPY_CHUNK ? left : LPG_COPY_CHUNK;
@@ -211,11 +201,11 @@ static int put_on(lua_State *L, lpg_op *op, int slot)
     c->sent += part;
     lpg_wire_extend(w);
   }
-  if (c->sent < size || overdue(op))
+  if (c->sent < size || lpg_copy_overdue(op))
     return LPG_CONTINUE;
-  if (lua_isnil(L, ARGUMENT))
+  if (lua_isnil(L, AT_ARGUMENT))
     lpg_buffer_reset(&c->data, KEEP);
-  leave(L, c, op);
+  lpg_copy_leave(L, c, op);
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -224,11 +214,11 @@ static int put_on(lua_State *L, lpg_op *op, int slot)
 static int put_done(lua_State *L, lpg_op *op, int slot)
 {
   (void)slot;
-  lpg_copy *c = lua_touserdata(L, COPY);
-  if (!has_ended(c, op))
-    return fail(L, op);
+  lpg_copy *c = lua_touserdata(L, AT_COPY);
+  if (!lpg_copy_ended(c, op))
+    return lpg_copy_fail(L, op);
   lpg_error_new(L, "query_failed", "the server ended the COPY by itself");
-  return lpg_outcome_fail(L, SLOT, SQL);
+  return lpg_outcome_fail(L, AT_SLOT, AT_SQL);
 }
 
 /* core.copy_put(copy[, string]): sends it, or the rows that were made. Answers
@@ -238,12 +228,12 @@ static int put(lua_State *L)
   lpg_copy *c = lpg_copy_check(L, 1);
   if (!lua_isnoneornil(L, 2))
     luaL_checktype(L, 2, LUA_TSTRING);
-  lpg_op *op = resume(L, c);
+  lpg_op *op = lpg_copy_resume(L, c);
   c->sent = 0;
-  op->result = on_result;
+  op->result = lpg_copy_count;
   op->rest = put_on;
   op->done = put_done;
-  return lpg_await(L, LUA_OK, SLOT);
+  return lpg_await(L, LUA_OK, AT_SLOT);
 }
 
 static int end_on(lua_State *L, lpg_op *op, int slot)
@@ -251,7 +241,7 @@ static int end_on(lua_State *L, lpg_op *op, int slot)
   lpg_wire *w = &op->conn->wire;
   (void)slot;
   if (has_room(w)) {
-    lpg_wire_put_end(w, lua_tostring(L, ARGUMENT));
+    lpg_wire_put_end(w, lua_tostring(L, AT_ARGUMENT));
     lpg_wire_extend(w);
   }
   return LPG_CONTINUE;
@@ -260,11 +250,11 @@ static int end_on(lua_State *L, lpg_op *op, int slot)
 static int end_done(lua_State *L, lpg_op *op, int slot)
 {
   (void)slot;
-  lpg_copy *c = lua_touserdata(L, COPY);
-  if (!has_ended(c, op))
-    return fail(L, op);
-  push_result(L, c, op);
-  lpg_op_end(L, SLOT);
+  lpg_copy *c = lua_touserdata(L, AT_COPY);
+  if (!lpg_copy_ended(c, op))
+    return lpg_copy_fail(L, op);
+  lpg_copy_push_result(L, c, op);
+  lpg_op_end(L, AT_SLOT);
   return 1;
 }
 
@@ -274,195 +264,11 @@ static int end(lua_State *L)
 {
   lpg_copy *c = lpg_copy_check(L, 1);
   luaL_optstring(L, 2, NULL);
-  lpg_op *op = resume(L, c);
-  op->result = on_result;
+  lpg_op *op = lpg_copy_resume(L, c);
+  op->result = lpg_copy_count;
   op->rest = end_on;
   op->done = end_done;
-  return lpg_await(L, LUA_OK, SLOT);
-}
-
-/* --- from the server -------------------------------------------------- */
-
-/* Ends the call with the portion at hand. */
-static int hand_over(lua_State *L, lpg_copy *c, const lpg_op *op)
-{
-  lua_pushlstring(L, c->data.data, c->data.length);
-  lpg_buffer_reset(&c->data, KEEP);
-  leave(L, c, op);
-  return 1;
-}
-
-/* The deadline counts each wait. */
-static int wait_on(lua_State *L, lpg_op *op, int slot)
-{
-  lpg_copy *c = lua_touserdata(L, COPY);
-  (void)slot;
-  if (c->data.length >= LPG_COPY_CHUNK)
-    return hand_over(L, c, op);
-  if (op->rows != c->rows && op->conn->wire.phase == LPG_FETCHING)
-    lpg_wire_extend(&op->conn->wire);
-  op->rows = c->rows;
-  return LPG_CONTINUE;
-}
-
-static int take_data(lua_State *L, lpg_op *op, int slot)
-{
-  lpg_copy *c = lua_touserdata(L, COPY);
-  const lpg_wire *w = &op->conn->wire;
-  if (!w->data)
-    return on_result(L, op, slot);
-  c->rows++;
-  lpg_buffer_put(&c->data, w->data, (size_t)w->size);
-  if (c->data.failed)
-    return luaL_error(L, "not enough memory");
-  if (c->data.length < LPG_COPY_CHUNK || overdue(op))
-    return LPG_CONTINUE;
-  return hand_over(L, c, op);
-}
-
-static int data_done(lua_State *L, lpg_op *op, int slot)
-{
-  (void)slot;
-  lpg_copy *c = lua_touserdata(L, COPY);
-  if (!has_ended(c, op))
-    return fail(L, op);
-  push_result(L, c, op);
-  lua_setiuservalue(L, COPY, LPG_COPY_RESULT);
-  if (c->data.length > 0)
-    return hand_over(L, c, op);
-  lpg_op_end(L, SLOT);
-  return 0;
-}
-
-/* core.copy_get(copy): the next portion, whole rows of it; nothing at the end;
- * nil and an error. */
-static int get(lua_State *L)
-{
-  lpg_copy *c = lpg_copy_check(L, 1);
-  if (c->ended)
-    return 0;
-  lpg_op *op = resume(L, c);
-  op->result = take_data;
-  op->rest = wait_on;
-  op->done = data_done;
-  return lpg_await(L, LUA_OK, SLOT);
-}
-
-/* core.copy_result(copy): {rowCount = n} after the end. */
-static int result(lua_State *L)
-{
-  lpg_copy_check(L, 1);
-  lua_getiuservalue(L, 1, LPG_COPY_RESULT);
-  return 1;
-}
-
-/* --- rows from the server --------------------------------------------- */
-
-/* The next row of the portion, which is the program's alone then. */
-static int give_row(lua_State *L, lpg_copy *c)
-{
-  lua_getiuservalue(L, COPY, LPG_COPY_ROWS);
-  lua_rawgeti(L, -1, ++c->at);
-  lua_pushnil(L);
-  lua_rawseti(L, -3, c->at);
-  return 1;
-}
-
-static int give_portion(lua_State *L, lpg_copy *c, const lpg_op *op)
-{
-  lua_pushvalue(L, ROWS);
-  lua_setiuservalue(L, COPY, LPG_COPY_ROWS);
-  c->at = 0;
-  leave(L, c, op);
-  return give_row(L, c);
-}
-
-/* A value that cannot be read: what follows is let go, the error is kept. */
-static int misread(lua_State *L, lpg_op *op, const lpg_copy *c,
-                   lpg_misread what)
-{
-  lpg_error_new(L, "invalid_value", "column \"%s\", row %I: %s",
-                what.column ? what.column->name : "?", (LUAI_UACINT)c->rows,
-                what.problem);
-  if (what.column)
-    lpg_error_string(L, "column", what.column->name);
-  lua_replace(L, ROWS);
-  op->misread = true;
-  lpg_wire_stop(&op->conn->wire, LPG_ABANDONED);
-  return LPG_CONTINUE;
-}
-
-static int take_row(lua_State *L, lpg_op *op, int slot)
-{
-  lpg_copy *c = lua_touserdata(L, COPY);
-  const lpg_wire *w = &op->conn->wire;
-  if (!w->data)
-    return on_result(L, op, slot);
-  lpg_misread what = {NULL, NULL};
-  lua_getiuservalue(L, COPY, LPG_COPY_PLAN);
-  const lpg_plan *plan = lua_touserdata(L, -1);
-  lua_pop(L, 1); /* the COPY keeps it */
-  c->rows++;
-  if (lpg_copy_decode(L, c, plan, (lpg_copied){w->data, (size_t)w->size}, ROWS,
-                      NAMES, c->to + 1, &what))
-    c->to++;
-  if (what.problem)
-    return misread(L, op, c, what);
-  bool full = c->to >= ROWS_AT_A_TIME ||
-              (double)w->size * (double)c->to > LPG_COPY_CHUNK;
-  return full && !overdue(op) ? give_portion(L, c, op) : LPG_CONTINUE;
-}
-
-/* Where it would wait, the rows that are there go first. */
-static int rows_on(lua_State *L, lpg_op *op, int slot)
-{
-  lpg_copy *c = lua_touserdata(L, COPY);
-  (void)slot;
-  if (c->to > 0 && !op->misread)
-    return give_portion(L, c, op);
-  return LPG_CONTINUE;
-}
-
-static int rows_done(lua_State *L, lpg_op *op, int slot)
-{
-  (void)slot;
-  lpg_copy *c = lua_touserdata(L, COPY);
-  if (!has_ended(c, op)) {
-    if (op->misread)
-      lua_pushvalue(L, ROWS);
-    else {
-      op->elapsed = lpg_now() - op->conn->wire.started;
-      lpg_outcome_describe(L, op);
-    }
-    lpg_outcome_fail(L, SLOT, SQL);
-    return lua_error(L);
-  }
-  if (c->to > 0)
-    return give_portion(L, c, op);
-  lpg_op_end(L, SLOT);
-  return 0;
-}
-
-/* core.copy_row(copy): the next row, decoded; nothing at the end; raises what
- * went wrong. */
-static int row(lua_State *L)
-{
-  lpg_copy *c = lpg_copy_check(L, 1);
-  if (c->closed)
-    return lpg_raise(L, "the iterator of db:copy_rows is closed");
-  if (c->at < c->to && (c->ended || c->hold.conn))
-    return give_row(L, c);
-  if (c->ended)
-    return 0;
-  lpg_op *op = resume(L, c);
-  op->kept = KEPT;
-  op->result = take_row;
-  op->rest = rows_on;
-  op->done = rows_done;
-  c->at = c->to = 0;
-  lua_getiuservalue(L, COPY, LPG_COPY_NAMES);
-  lua_createtable(L, ROWS_AT_A_TIME, 0);
-  return lpg_await(L, LUA_OK, SLOT);
+  return lpg_await(L, LUA_OK, AT_SLOT);
 }
 
 /* --- the end ---------------------------------------------------------- */
@@ -501,9 +307,8 @@ void lpg_copy_open_library(lua_State *L, int core)
   static const luaL_Reg meta[] = {
       {"__close", abandon}, {"__gc", abandon}, {NULL, NULL}};
   static const luaL_Reg functions[] = {
-      {"copy", new_copy},      {"copy_begin", begin}, {"copy_put", put},
-      {"copy_end", end},       {"copy_get", get},     {"copy_result", result},
-      {"copy_row", row},       {"is_same", is_same},  {"copy_close", abandon},
+      {"copy", new_copy}, {"copy_begin", begin}, {"copy_put", put},
+      {"copy_end", end},  {"is_same", is_same},  {"copy_close", abandon},
       {NULL, NULL}};
   luaL_newmetatable(L, name);
   luaL_setfuncs(L, meta, 0);
@@ -512,6 +317,7 @@ void lpg_copy_open_library(lua_State *L, int core)
   lua_pushvalue(L, core);
   luaL_setfuncs(L, functions, 0);
   lua_pop(L, 2);
+  lpg_copy_take_open_library(L, core);
   lpg_copy_rows_open_library(L, core);
   lpg_copy_text_open_library(L, core);
 }

@@ -13,18 +13,18 @@
 typedef struct lpg_copy {
   lpg_hold hold;
   lpg_settings settings;
-  bool in;       /* FROM STDIN */
-  bool ended;    /* the server's answer is complete */
+  bool in;    /* FROM STDIN */
+  bool ended; /* the server's answer is complete */
   bool closed;
-  bool headed;   /* the head of the binary format has been read */
-  int lead;      /* characters before the statement in what was sent */
-  double ticked; /* when hooks and other coroutines had their last turn */
-  lua_Integer rows;      /* taken in */
-  lua_Integer at, to;    /* of the portion at hand: given out, decoded */
-  lua_Integer count;     /* the server's, at the end */
-  size_t sent;           /* of what is being put */
-  lpg_buffer data;       /* rows to send, or a portion of what came */
-  lpg_buffer scratch;    /* of copy_text.c */
+  bool headed;        /* the head of the binary format has been read */
+  int lead;           /* characters before the statement in what was sent */
+  double ticked;      /* when hooks and other coroutines had their last turn */
+  lua_Integer rows;   /* taken in */
+  lua_Integer at, to; /* of the portion at hand: given out, decoded */
+  lua_Integer count;  /* the server's, at the end */
+  size_t sent;        /* of what is being put */
+  lpg_buffer data;    /* rows to send, or a portion of what came */
+  lpg_buffer scratch; /* of copy_text.c */
   PGresult *description; /* of copy_rows.c */
 } lpg_copy;
 
@@ -56,7 +56,26 @@ const char *lpg_copy_script(lua_State *L, lpg_copy *c, int sql,
  * answers the COPY at `index`. e */
 int lpg_copy_begin(lua_State *L, lpg_op *op, int slot, int index);
 
-/* --- of copy_rows.c and copy_text.c ----------------------------------- */
+/* --- of the other copy files ------------------------------------------ */
+
+/* The frame of a call: the COPY, its argument, the SQL text, the handle, the
+ * connection, and the operation's slot. */
+enum { AT_COPY = 1, AT_ARGUMENT, AT_SQL, AT_HANDLE, AT_CONN, AT_SLOT };
+
+/* An operation on the connection that the COPY holds; else raises. e */
+lpg_op *lpg_copy_resume(lua_State *L, lpg_copy *c);
+/* Hooks and other coroutines shall have their turn before the call ends. */
+bool lpg_copy_overdue(lpg_op *op);
+/* Ends the operation, but not the COPY. e */
+void lpg_copy_leave(lua_State *L, lpg_copy *c, const lpg_op *op);
+/* The end of a statement of the script: what COPY's tag says. */
+int lpg_copy_count(lua_State *L, lpg_op *op, int slot);
+/* The request has ended. Answers whether as it should. */
+bool lpg_copy_ended(lpg_copy *c, const lpg_op *op);
+/* Ends the operation: nil and the error. e */
+int lpg_copy_fail(lua_State *L, lpg_op *op);
+/* {rowCount = n}, with what the server remarked. e */
+void lpg_copy_push_result(lua_State *L, const lpg_copy *c, lpg_op *op);
 
 typedef struct lpg_copied {
   char *bytes; /* a NUL follows; they are unescaped where they lie */
@@ -70,6 +89,7 @@ bool lpg_copy_decode(lua_State *L, lpg_copy *c, const lpg_plan *plan,
                      lpg_copied row, int rows, int names, lua_Integer number,
                      lpg_misread *misread);
 
+void lpg_copy_take_open_library(lua_State *L, int core);
 void lpg_copy_rows_open_library(lua_State *L, int core);
 void lpg_copy_text_open_library(lua_State *L, int core);
 void lpg_copy_open_library(lua_State *L, int core);

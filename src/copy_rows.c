@@ -149,8 +149,8 @@ bool lpg_copy_decode(lua_State *L, lpg_copy *c, const lpg_plan *plan,
                                      : decode_text(L, &t, row, &at);
   if (problem) {
     lua_settop(L, top);
-    *misread = (lpg_misread){
-        problem, at < plan->count ? &plan->columns[at] : NULL};
+    *misread =
+        (lpg_misread){problem, at < plan->count ? &plan->columns[at] : NULL};
     return false;
   }
   lua_rawseti(L, rows, number);

@@ -170,9 +170,8 @@ static bool put_value(lua_State *L, writer *w, int index, const outlet *o)
 /* What a built-in type takes. */
 static outlet outlet_of(const char *type)
 {
-  static const char *const documents[] = {"json", "jsonb", "text",
-                                          "character varying", "character",
-                                          NULL};
+  static const char *const documents[] = {
+      "json", "jsonb", "text", "character varying", "character", NULL};
   const lpg_type *known = lpg_type_named(type);
   outlet o = {PLAIN, NULL, ""};
   snprintf(o.type, sizeof o.type, "%s", type);
@@ -400,8 +399,8 @@ static int writes(lua_State *L)
   lua_settop(L, 3);
   lua_setiuservalue(L, 1, LPG_COPY_MARK);
   int count = (int)lua_rawlen(L, 2);
-  outlets *all = lua_newuserdatauv(
-      L, sizeof *all + (size_t)count * sizeof *all->of, 0);
+  outlets *all =
+      lua_newuserdatauv(L, sizeof *all + (size_t)count * sizeof *all->of, 0);
   all->count = count;
   lua_createtable(L, count, 0);
   for (int i = 0; i < count; i++) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "fetch.h"
 
+#include <poll.h>
+
 #include "watch.h"
 
 /* What one message may have over the limit: these buffers hold bytes of the
@@ -99,8 +101,7 @@ static void weigh(lpg_wire *w)
   if (w->since > most) {
     w->stop = w->stop == LPG_RUNS ? LPG_TOO_LARGE : w->stop;
     lpg_wire_lose(w);
-  } else if (!w->dropped && !w->limits.each &&
-             w->since > most - w->received) {
+  } else if (!w->dropped && !w->limits.each && w->since > most - w->received) {
     w->dropped = true;
     lpg_wire_stop(w, LPG_TOO_LARGE);
   }
@@ -146,26 +147,37 @@ static void refuse_copy(lpg_wire *w, ExecStatusType status)
   }
 }
 
+bool lpg_fetch_data(lpg_wire *w)
+{
+  lpg_wire_drop_data(w);
+  w->size = PQgetCopyData(w->pg, &w->data, 1);
+  if (w->size == 0)
+    return false;
+  w->since = 0;
+  if (w->size < 0) {
+    w->copying = LPG_NOT_COPYING;
+    return false;
+  }
+  w->received = w->size;
+  if (w->received > w->limits.result && !w->dropped) {
+    w->dropped = true;
+    lpg_wire_stop(w, LPG_TOO_LARGE);
+  }
+  if (w->dropped)
+    lpg_wire_drop_data(w);
+  return !w->dropped;
+}
+
 /* A row of COPY TO STDOUT, or the end of it. */
 static lpg_step copy_out(lpg_wire *w)
 {
   for (int i = 0; i < LPG_STRETCH; i++) {
-    w->size = PQgetCopyData(w->pg, &w->data, 1);
+    if (lpg_fetch_data(w))
+      return LPG_RESULT;
     if (w->size == 0)
       return w->broken ? lpg_wire_lose(w) : more(w);
-    w->since = 0;
-    if (w->size < 0) {
-      w->copying = LPG_NOT_COPYING;
+    if (w->copying == LPG_NOT_COPYING)
       return LPG_AGAIN;
-    }
-    w->received = w->size;
-    if (w->received > w->limits.result && !w->dropped) {
-      w->dropped = true;
-      lpg_wire_stop(w, LPG_TOO_LARGE);
-    }
-    if (!w->dropped)
-      return LPG_RESULT;
-    lpg_wire_drop_data(w);
     if (w->phase != LPG_FETCHING && w->phase != LPG_DRAINING)
       break;
   }
@@ -174,30 +186,53 @@ static lpg_step copy_out(lpg_wire *w)
 
 /* The server may have refused the COPY, which libpq does not tell before it is
  * ended. */
-static void watch(lpg_wire *w)
+static lpg_sight watch(lpg_wire *w)
 {
-  if (!leave_relay(w)) {
-    pump(w);
-    w->awaited = false;
-    return;
-  }
-  lpg_sight sight = lpg_watch(w->pg);
+  bool awaited = w->awaited, direct = leave_relay(w);
+  lpg_sight sight = direct ? lpg_watch(w->pg) : LPG_NOTHING;
+  w->awaited = false;
   if (sight == LPG_REFUSED)
     lpg_wire_put_end(w, "the server has refused it");
-  if (sight != LPG_NOTHING || w->awaited)
+  if (!direct)
+    pump(w);
+  else if (sight == LPG_REFUSED || sight == LPG_SPEAKS ||
+           (sight == LPG_NOTHING && awaited))
     absorb(w);
-  w->awaited = false;
+  return sight;
+}
+
+static void flush(lpg_wire *w)
+{
+  int left = PQflush(w->pg);
+  w->flushed = left <= 0;
+  w->broken |= left < 0;
+}
+
+/* libpq reads whenever it could not send all, and would take away what `watch`
+ * looks for: nothing is sent until there is room for a part. */
+static bool has_room(const lpg_wire *w)
+{
+  struct pollfd p = {.fd = PQsocket(w->pg), .events = POLLOUT};
+  return w->broken || poll(&p, 1, 0) != 0;
 }
 
 /* All is sent, or the server is slow to take it. */
 static lpg_step copy_in(lpg_wire *w)
 {
+  lpg_step blocked = watch(w) == LPG_REMARKS ? LPG_WRITE : LPG_READ_WRITE;
+  if (w->copying != LPG_COPYING_IN)
+    return LPG_AGAIN;
+  bool room = has_room(w);
+  if (room && !w->flushed)
+    flush(w);
   if (w->broken) { /* what the server said last is still there */
     lpg_wire_put_end(w, "the connection broke");
     return LPG_AGAIN;
   }
-  w->awaited = !w->flushed;
-  return w->flushed ? LPG_ROOM : LPG_READ_WRITE;
+  if (room && w->flushed)
+    return LPG_ROOM;
+  w->awaited = true;
+  return blocked;
 }
 
 static void take_copy(lpg_wire *w, ExecStatusType status)
@@ -265,13 +300,6 @@ static lpg_step sort(lpg_wire *w, PGresult *result)
   return LPG_AGAIN;
 }
 
-static void flush(lpg_wire *w)
-{
-  int left = PQflush(w->pg);
-  w->flushed = left <= 0;
-  w->broken |= left < 0;
-}
-
 /* Rows of the caller's commands shall come one by one, else a result would
  * have no bounds: to be said once a command, before its answer is looked at. */
 static bool ask_for_rows(lpg_wire *w)
@@ -301,10 +329,12 @@ static lpg_step fetch(lpg_wire *w)
   for (int i = 0; i < LPG_STRETCH; i++) {
     if (w->phase == LPG_CANCELLING || w->phase == LPG_LOST)
       return w->phase == LPG_LOST ? LPG_DONE : LPG_AGAIN;
+    if (w->copying == LPG_COPYING_IN)
+      return copy_in(w);
     if (!w->flushed)
       flush(w);
-    if (w->copying != LPG_NOT_COPYING)
-      return w->copying == LPG_COPYING_IN ? copy_in(w) : copy_out(w);
+    if (w->copying == LPG_COPYING_OUT)
+      return copy_out(w);
     bool sound = PQstatus(w->pg) == CONNECTION_OK;
     if (sound && !ask_for_rows(w))
       return lpg_wire_lose(w);
@@ -329,9 +359,7 @@ static lpg_step fetch(lpg_wire *w)
 
 lpg_step lpg_fetch(lpg_wire *w)
 {
-  if (w->copying == LPG_COPYING_IN)
-    watch(w);
-  if (w->awaited) {
+  if (w->awaited && w->copying != LPG_COPYING_IN) {
     w->awaited = false;
     /* not when the socket only had room again for what is still to be sent */
     w->partial |= w->flushed || lpg_readable(PQsocket(w->pg));

@@ -12,4 +12,8 @@ enum { LPG_STRETCH = 64 }; /* results between looks at the clock */
 /* The next step of a request that is fetching or draining. */
 lpg_step lpg_fetch(lpg_wire *w);
 
+/* While a row of COPY TO STDOUT is at hand: the next one in its place, if it is
+ * there already. After false the next step goes on. */
+bool lpg_fetch_data(lpg_wire *w);
+
 #endif

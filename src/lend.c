@@ -11,10 +11,10 @@
 #include "deadline.h"
 #include "error.h"
 #include "hold.h"
+#include "statement.h"
 #include "transaction.h"
 
 static const char *const name = "pg.lease/1";
-static const char returned[] = "the connection was returned to its pool";
 
 /* User values of a lease: the pool's function, and what it is called with. */
 enum { LEASE_RELEASE = 1, LEASE_SLOT, LEASE_VALUES = LEASE_SLOT };
@@ -44,7 +44,7 @@ static int lend(lua_State *L)
   lua_setiuservalue(L, -2, LEASE_SLOT);
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, -3, 2);
-  h->lease = lease;
+  h->conn->lease = h->lease = lease;
   h->borrowed = true;
   return 2;
 }
@@ -60,14 +60,14 @@ static int gone_back(lua_State *L, int status, lua_KContext context)
 int lpg_lend_back(lua_State *L)
 {
   lua_settop(L, 1);
+  const lpg_handle *h = lua_touserdata(L, 1);
   lua_getiuservalue(L, 1, 2);
-  lpg_lease *lease = luaL_testudata(L, 2, name);
-  if (!lease)
+  if (!luaL_testudata(L, 2, name))
     return lpg_raise(L, "this is not what a pool gave: db:close() closes a "
                         "connection of its own");
-  if (lease->ended)
+  if (lpg_handle_returned(h))
     return 0;
-  lease->ended = returned;
+  h->conn->lease = NULL;
   lua_getiuservalue(L, 2, LEASE_RELEASE);
   lua_getiuservalue(L, 2, LEASE_SLOT);
   lua_callk(L, 1, 0, 0, gone_back);
@@ -81,12 +81,13 @@ static int release(lua_State *L)
   return lpg_lend_back(L);
 }
 
-/* core.recall(db): ends the streams and transactions of whoever had it. Answers
- * whether it can be lent again: not when it is lost or closed, nor under a
- * statement of another coroutine. */
+/* core.recall(db): ends the handles, streams and transactions of who had it.
+ * Answers whether it can be lent again: not when it is lost or closed, nor
+ * under a statement of another coroutine. */
 static int recall(lua_State *L)
 {
   lpg_conn *c = lpg_handle_any(L, 1)->conn;
+  c->lease = NULL;
   if (c->hold)
     lpg_hold_break(c->hold);
   lpg_scope_end_all(c);
@@ -96,8 +97,8 @@ static int recall(lua_State *L)
   return 1;
 }
 
-/* As DISCARD ALL, but for what is prepared, which is the module's; then what
- * the module itself had to set when it connected. */
+/* As DISCARD ALL, but for what the module has prepared, if nobody else did;
+ * then what the module itself had to set when it connected. */
 static const char *push_renewal(lua_State *L, const lpg_conn *c, bool open)
 {
   const char *rollback = open ? "ROLLBACK;" : "";
@@ -107,8 +108,9 @@ static const char *push_renewal(lua_State *L, const lpg_conn *c, bool open)
       L,
       "%sCLOSE ALL;SET SESSION AUTHORIZATION DEFAULT;RESET ALL;UNLISTEN *;"
       "SELECT pg_catalog.pg_advisory_unlock_all();DISCARD TEMP;"
-      "DISCARD SEQUENCES;%s",
-      rollback, c->preset ? lpg_connect_push_setup(L, c, true) : "");
+      "DISCARD SEQUENCES;%s%s",
+      rollback, c->named ? "DEALLOCATE ALL;" : "",
+      c->preset ? lpg_connect_push_setup(L, c, true) : "");
 }
 
 /* core.renew(db, forget): tells the server to end what is open in the session
@@ -126,13 +128,15 @@ static int renew(lua_State *L)
     lua_pushboolean(L, false);
     return 1;
   }
-  if (forget)
+  if (forget || c->named)
     lpg_conn_forget(L, 2);
+  if (c->named)
+    lpg_statement_closed(L, 2);
   bool open = PQtransactionStatus(w->pg) != PQTRANS_IDLE;
   lpg_request request = {.kind = LPG_SCRIPT, .sql = push_renewal(L, c, open)};
   lpg_limits limits = {.timeout = RENEWAL, .result = ANSWER, .strict = true};
   *c->undo = '\0';
-  c->settings_changed = false;
+  c->settings_changed = c->named = false;
   bool sent = !*request.sql || lpg_wire_send(w, &request, &limits);
   w->dropped = true; /* nobody looks at the rows */
   lua_pushboolean(L, sent);

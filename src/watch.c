@@ -41,11 +41,13 @@ lpg_sight lpg_watch(PGconn *pg)
   if (PQgssEncInUse(pg))
     return LPG_NOTHING;
   bool secure = PQsslInUse(pg);
-  long size = secure ? peek_secure(pg, bytes, sizeof bytes)
-                     : recv(PQsocket(pg), bytes, sizeof bytes,
-                            MSG_PEEK | MSG_DONTWAIT);
-  if (size > 0)
-    return ends_ready(bytes, (size_t)size) ? LPG_REFUSED : LPG_SPEAKS;
+  long size =
+      secure ? peek_secure(pg, bytes, sizeof bytes)
+             : recv(PQsocket(pg), bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+  if (size > 0 && ends_ready(bytes, (size_t)size))
+    return LPG_REFUSED;
+  if (size > 0) /* a record of TLS hides the next one */
+    return secure || size == sizeof bytes ? LPG_SPEAKS : LPG_REMARKS;
   bool later = errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
   return secure || (size < 0 && later) ? LPG_NOTHING : LPG_SPEAKS;
 }

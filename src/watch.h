@@ -9,8 +9,9 @@
 
 typedef enum lpg_sight {
   LPG_NOTHING, /* to be seen */
-  LPG_SPEAKS,  /* remarks, notifications, the end of the connection: all that
-                  libpq takes in by itself */
+  LPG_REMARKS, /* little enough to be left where it is: libpq would take along
+                  what follows it meanwhile */
+  LPG_SPEAKS,  /* more, or the end of the connection: for libpq to take in */
   LPG_REFUSED  /* the server waits for the next statement */
 } lpg_sight;
 

@@ -5,6 +5,7 @@
 local core = require "pg.core"
 local catalog = require "pg.catalog"
 local copy_error = require "pg.copy_error"
+local copy_source = require "pg.copy_source"
 local errors = require "pg.errors"
 local options = require "pg.options"
 local sql = require "pg.sql"
@@ -20,7 +21,6 @@ local OUT = with_format("columns", "progress", "timeout", "max_result")
 local TO = { "table", "columns", "progress", "timeout", "max_result" }
 local ROWS = { "columns", table.unpack(options.SETTINGS) }
 local FORMATS <const> = { text = true, csv = true, binary = true }
-local BLOCK <const> = 64 * 1024
 
 -- --- options ----------------------------------------------------------------
 
@@ -101,15 +101,6 @@ local function described(db, text)
   return text .. (text:find("--", 1, true) and "\n" or ""), about
 end
 
---- The columns of a table that COPY itself would take: none that are computed. nil: all.
-local function stored_columns(relation)
-  local names = {}
-  for _, column in ipairs(relation.columns) do
-    if not column.generated then names[#names + 1] = column.name end
-  end
-  return #names > 0 and names or nil
-end
-
 --- The query whose rows are copied, and what the server says of it where it was asked; nil and
 --- an error.
 ---@param needs? "names"|"types" what has to be known of its columns
@@ -123,7 +114,7 @@ local function query_of(db, what, columns, needs, level)
   if not columns and needs ~= "types" then
     local relation, err = catalog.relation(db, quoted)
     if not relation then return nil, err end
-    columns = stored_columns(relation)
+    columns = copy_source.stored_columns(relation)
   end
   local text = ("SELECT %s FROM %s"):format(columns and sql.quoted_list(columns) or "*", quoted)
   if not needs then return text end
@@ -136,142 +127,6 @@ local function begin(db, text, method, incoming, prepared)
 end
 
 -- --- to the server ----------------------------------------------------------
-
---- Ends a COPY of which nothing shall be stored; nil and the error that was the reason.
-local function give_up(stream, reason, err)
-  core.copy_end(stream, reason)
-  return nil, err
-end
-
---- Sends a string; short ones are gathered first.
-local function put(stream, chunk)
-  if #chunk < BLOCK // 4 then
-    if not core.copy_add(stream, chunk) then return true end
-    return core.copy_put(stream)
-  end
-  local sent, err = core.copy_put(stream)
-  if not sent then return nil, err end
-  return core.copy_put(stream, chunk)
-end
-
---- Sends the strings that the source gives, as they are. Answers how many bytes.
-local function send_text(stream, job)
-  local bytes = 0
-  while true do
-    local chunk, problem = job.next()
-    if chunk == nil and problem == nil then return bytes end
-    if type(chunk) ~= "string" then
-      return give_up(stream, "its source failed", chunk == nil
-        and copy_error.failure(job.db, "reading what to copy", problem)
-        or copy_error.refuse(job.db, nil, nil, ("raw = true sends strings, and the source gave a "
-          .. "%s"):format(type(chunk))))
-    end
-    local sent, err = put(stream, chunk)
-    if not sent then return nil, err end
-    bytes = bytes + #chunk
-    if job.progress then job.progress(bytes) end
-  end
-end
-
-local function refuse_row(stream, job, row, column, reason)
-  return give_up(stream, ("row %d cannot be sent"):format(row),
-    copy_error.refuse(job.db, row, column, reason))
-end
-
---- Sends a list of rows. Answers true.
-local function send_list(stream, job)
-  local at, last = 1, #job.list
-  while at <= last do
-    local after, row, column, reason = core.copy_rows(stream, job.list, at, last)
-    if not after then return refuse_row(stream, job, row, column, reason) end
-    local sent, err = core.copy_put(stream)
-    if not sent then return nil, err end
-    at = after
-    if job.progress then job.progress(at - 1, last) end
-  end
-  return true
-end
-
---- Sends the rows that the source gives; the first has been asked for already.
-local function send_rows(stream, job)
-  local count, told = 0, 0
-  local row, problem = job.first, nil
-  while row ~= nil do
-    count = count + 1
-    local full, _, column, reason = core.copy_add(stream, row, count)
-    if full == nil or type(row) == "string" then
-      return refuse_row(stream, job, count, column, reason
-        or "a row must be a table; raw = true sends strings as they are")
-    end
-    if full then
-      local sent, err = core.copy_put(stream)
-      if not sent then return nil, err end
-      told = count
-      if job.progress then job.progress(count) end
-    end
-    row, problem = job.next()
-  end
-  if problem ~= nil then
-    return give_up(stream, "its source failed",
-      copy_error.failure(job.db, "reading what to copy", problem))
-  end
-  if job.progress and told < count then job.progress(count) end
-  return true
-end
-
---- A source as what is to be called for the next part of it.
-local function source_of(source, given, level)
-  local kind = io.type(source) or type(source)
-  if kind == "file" then
-    return { send = send_text, next = function() return source:read(BLOCK) end }
-  elseif kind == "string" then
-    local rest = source
-    return { send = send_text, next = function()
-      local chunk = rest
-      rest = nil
-      return chunk
-    end }
-  elseif kind == "function" then
-    return { send = given.raw and send_text or send_rows, next = source }
-  elseif kind == "table" and not given.raw and not sql.is_raw(source) then
-    return { send = send_list, list = source }
-  end
-  error(("the source must be a list of rows, a function, a file or a string, not a %s"):format(
-    kind == "table" and "table of strings" or kind), level + 1)
-end
-
---- The columns that rows are for: those of the first row where it has names, else the table's.
-local function columns_of(job, relation)
-  if job.columns then return job.columns end
-  local first = job.list and job.list[1] or job.first
-  if type(first) == "table" and #first == 0 and next(first) ~= nil then
-    return sql.names(first, 4)
-  end
-  return stored_columns(relation)
-end
-
---- Readies rows to be made text: what each column takes. nil and an error.
-local function prepare_rows(job, stream)
-  local relation, err = catalog.relation(job.db, job.quoted)
-  if not relation then return nil, err end
-  if job.send == send_rows then
-    local problem
-    job.first, problem = job.next()
-    if job.first == nil and problem ~= nil then
-      return nil, copy_error.failure(job.db, "reading what to copy", problem)
-    end
-  end
-  local names = columns_of(job, relation) or {}
-  local columns = {}
-  for i, name in ipairs(names) do
-    local column = relation.columns[name] or { type = "text" }
-    columns[i] = { name = name, type = column.native or column.type, array = column.array,
-      element = column.element }
-  end
-  core.copy_writes(stream, columns, getmetatable(sql.default))
-  job.names = names
-  return true
-end
 
 ---@class pg.CopyFormat
 ---@field format? "text"|"csv"|"binary" default: text
@@ -301,9 +156,9 @@ end
 function copy.copy_in(db, target, columns, source, given)
   local handle
   given, handle = take(db, given, IN, 2)
-  local job = source_of(source, given, 2)
+  local job = copy_source.job(source, given.raw, 2)
   job.db, job.quoted, job.progress = handle, sql.table_name(target, 2), given.progress
-  job.columns, job.rows = column_list(columns, 2), job.send ~= send_text
+  job.columns = column_list(columns, 2)
   local format = format_text(given, 2)
   if job.rows and format ~= "" then
     error("rows are sent as they have to be: format and its like go with files and strings", 2)
@@ -311,7 +166,7 @@ function copy.copy_in(db, target, columns, source, given)
   job.names = job.columns
   local stream <close> = core.copy(handle)
   if job.rows then
-    local ready, err = prepare_rows(job, stream)
+    local ready, err = copy_source.prepare(job, stream)
     if not ready then return nil, err end
   end
   local list = job.names and #job.names > 0 and (" (%s)"):format(sql.quoted_list(job.names)) or ""

@@ -20,6 +20,7 @@
 ---@field connect_timeout? number seconds for the whole of connecting; default 10
 ---@field timeout? number seconds a statement may take; default 60
 ---@field max_result? number bytes a result may have; default 10 MiB
+---@field prepare? boolean false: prepares nothing; true: also behind a pooler, which has to keep statements
 ---@field readonly? boolean every transaction is read-only: a guard against slips
 ---@field rows? pg.Rows
 ---@field null? lightuserdata|false pg.null keeps the key of a NULL
@@ -119,6 +120,57 @@ function Connection:delete(sql, ...) end
 ---@return { success: true, rowCount: integer, rows: table[]? }|nil
 ---@return pg.Error?
 function Connection:execute(sql, ...) end
+
+--- The rows of a statement, one at a time: `for row in db:each(sql, ...) do`. Memory
+--- stays flat. Errors raise; leaving the loop ends the statement. `timeout` is for each
+--- wait for the server, `max_result` for one row.
+---@param sql string|pg.Call
+---@param ... any values for $1, $2, ...
+---@return fun(stream: userdata): table? step a row; nil after the last one
+---@return userdata stream
+---@return nil
+---@return userdata closing to be closed: a generic `for` does it
+function Connection:each(sql, ...) end
+
+--- Prepares a statement at once; those that recur are prepared by themselves.
+---@param sql string
+---@return pg.Statement|nil
+---@return pg.Error?
+function Connection:prepare(sql) end
+
+--- The actions of a connection, with the values alone; to be closed.
+---@class pg.Statement
+local Statement = {}
+
+---@param ... any values for $1, $2, ...
+---@return pg.Result|nil
+---@return pg.Error?
+function Statement:query(...) end
+
+---@param ... any
+---@return { rowCount: integer, rows: table[]? }|nil
+---@return pg.Error?
+function Statement:update(...) end
+
+---@param ... any
+---@return { rowCount: integer, rows: table[]? }|nil
+---@return pg.Error?
+function Statement:delete(...) end
+
+---@param ... any
+---@return { success: true, rowCount: integer, rows: table[]? }|nil
+---@return pg.Error?
+function Statement:execute(...) end
+
+---@param ... any
+---@return fun(stream: userdata): table? step
+---@return userdata stream
+---@return nil
+---@return userdata closing
+function Statement:each(...) end
+
+--- The server forgets it with a later statement; twice is once.
+function Statement:close() end
 
 --- The same connection with other settings; closing it closes nothing.
 ---@param settings pg.Settings
@@ -344,3 +396,35 @@ function Pool:copy_in(target, columns, source, given) end
 ---@return { rowCount: integer, bytes: integer }|nil
 ---@return pg.Error?
 function Pool:copy_out(what, sink, given) end
+
+--- COPY FROM STDIN: a list of rows, a function that gives rows, a string, a file, or with `raw` a
+--- function that gives strings. All is stored, or nothing.
+---@param target string|table the table's name
+---@param columns? string|string[] default: the names in the first row, else the table's
+---@param source table|fun(): any, any|string|file*
+---@param options? pg.CopyInOptions
+---@return { rowCount: integer, bytes: integer? }|nil
+---@return pg.Error?
+function Connection:copy_in(target, columns, source, options) end
+
+--- COPY TO STDOUT: a table or a query to a function, in portions of whole rows, or to a file.
+---@param what string|table a table's name, or a query
+---@param sink fun(chunk: string): any, any|file*
+---@param options? pg.CopyOutOptions
+---@return { rowCount: integer, bytes: integer }|nil
+---@return pg.Error?
+function Connection:copy_out(what, sink, options) end
+
+--- The rows of a table or a query for a generic `for`, by COPY. Raises errors.
+---@param what string|table
+---@param options? pg.CopyRowsOptions
+---@return fun(): table?, any, nil, any
+function Connection:copy_rows(what, options) end
+
+--- A table or a query into a table of another connection, without decoding it.
+---@param other pg.Connection
+---@param what string|table
+---@param options? pg.CopyToOptions
+---@return { rowCount: integer, bytes: integer }|nil
+---@return pg.Error?
+function Connection:copy_to(other, what, options) end

@@ -63,9 +63,9 @@ local function seconds_of(given, level)
   return seconds
 end
 
-local function acquire(self, seconds, level)
+local function acquire(self, seconds, level, free)
   expect_open(self, level + 1)
-  return slots.acquire(self, seconds or self.acquire_timeout, place(level + 1))
+  return slots.acquire(self, seconds or self.acquire_timeout, place(level + 1), not free)
 end
 
 --- A connection of one's own, until it is closed or released: both give it back.
@@ -73,7 +73,7 @@ end
 ---@return pg.Connection|nil
 ---@return pg.Error? # pool_timeout, or why none could be opened
 function Pool:acquire(given)
-  local db, err = acquire(self, seconds_of(given, 2), 2)
+  local db, err = acquire(self, seconds_of(given, 2), 2, true)
   return db, err
 end
 

@@ -14,8 +14,9 @@ local slots = {}
 local BACKOFF <const>, LONGEST <const> = 0.05, 1
 local CLEARING <const>, RENEWING <const>, TRUSTED <const> = 5, 0.5, 30
 
---- Slots, queue and counters of an empty pool. Who prepares, uses or clears a slot is its claim: a
---- slot without one was left behind by a coroutine or a handle that was collected.
+--- Slots, queue and counters of an empty pool. A slot's claim is what prepares or clears it, the
+--- coroutine that uses it for one call, or the lease of an acquired handle: a slot without one was
+--- left behind by what was collected.
 ---@param pool pg.Pool
 function slots.reset(pool)
   pool.pid = core.pid()
@@ -101,13 +102,18 @@ function slots.release(pool, slot)
   give_back(pool, slot, may_wait(pool))
 end
 
+-- Lua leaves the frames of a coroutine that died of an error as they are.
+local function is_left(claim)
+  local kind = type(claim)
+  local thread = kind == "table" and claim.thread or kind == "thread" and claim
+  return not claim or thread and coroutine.status(thread) == "dead"
+end
+
 --- Takes back what nobody can give back any more.
 local function sweep(pool)
   local lost = {}
   for slot in pairs(pool.slots) do
-    local claim = pool.claims[slot]
-    local dead = slot.state == "opening" and claim and coroutine.status(claim.thread) == "dead"
-    if slot.state ~= "idle" and (dead or not claim) then lost[#lost + 1] = slot end
+    if slot.state ~= "idle" and is_left(pool.claims[slot]) then lost[#lost + 1] = slot end
   end
   for _, slot in ipairs(lost) do
     pool.counters.taken_back = pool.counters.taken_back + 1
@@ -169,7 +175,7 @@ local function lend(pool, claim, place)
   local slot = claim.slot
   local db, lease = core.lend(slot.db, pool.release, slot)
   slot.cache, slot.place, slot.state = core.cache(slot.db), place, "used"
-  pool.claims[slot], claim.slot = lease, nil
+  pool.claims[slot], claim.slot = claim.scoped and claim.thread or lease, nil
   pool.counters.acquired = pool.counters.acquired + 1
   return db
 end
@@ -204,7 +210,7 @@ end
 local function time_out(pool, claim, cause)
   pool.counters.timeouts = pool.counters.timeouts + 1
   if cause and cause.kind == "too_many_connections" then return nil, cause end
-  local waited = core.now() - claim.since
+  local waited = math.floor((core.now() - claim.since) * 1000 + 0.5) / 1000
   return fail(pool, ("no connection of the pool became free in %.3g s: %s"):format(waited,
     held(pool)), { elapsed = waited, limit = claim.limit, cause = cause })
 end
@@ -276,13 +282,14 @@ end
 ---@param pool pg.Pool
 ---@param seconds number
 ---@param place string where in the program
+---@param scoped? boolean for a call of the coroutine that runs, whose end is the end of the use
 ---@return pg.Connection|nil
 ---@return pg.Error?
-function slots.acquire(pool, seconds, place)
+function slots.acquire(pool, seconds, place, scoped)
   if pool.pid ~= core.pid() then slots.reset(pool) end -- after a fork: the parent's stay its own
   local now = core.now()
   local claim <close> = claim_of(pool, now + seconds)
-  claim.since, claim.limit = now, seconds
+  claim.since, claim.limit, claim.scoped = now, seconds, scoped
   local cause
   while true do
     local db, err, refused = try(pool, claim, place)

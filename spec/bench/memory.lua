@@ -8,15 +8,22 @@ local throwaway = require "pg.throwaway"
 
 local CHILD <const> = [[
   local pg, core = require "pg", require "pg.core"
-  local options, sql = load("return " .. (...))(), select(2, ...)
+  local options, sql, each = load("return " .. (...))(), select(2, ...)
   pg.limits { timeout = 600 } -- the server needs its time to make 1 GB
   local db = assert(pg.connect(options))
   assert(db:query "SELECT 1")
   local started = core.now()
-  local err = watched(function() return select(2, db:query(sql)) end)
+  local err = watched(function()
+    if not each then return select(2, db:query(sql)) end
+    local count = 0
+    for _ in db:each(sql) do count = count + 1 end
+    assert(count == 1000000)
+  end)
   print(err and err.kind or "no error", db:status().state, core.now() - started)]]
 
 local SHAPES <const> = {
+  { "1 million rows by db:each", "SELECT i AS id, 'some text ' || i AS name, i / 7.0::float8 AS "
+    .. "score FROM generate_series(1, 1000000) AS i", "each" },
   { "10 million small rows", "SELECT generate_series(1, 10000000) AS id, 'small'::text AS text" },
   { "one row of 1 GB", "SELECT repeat(repeat('x', 1024), 1024 * 1000) AS x" },
 }
@@ -45,7 +52,7 @@ print "|---|---|---|---|---|---|---|---|"
 for _, shape in ipairs(SHAPES) do
   for _, way in ipairs(WAYS) do
     local output, errors = support.run(table.concat({ host, folder .. "/child.lua",
-      support.quote(literal(way[2])), support.quote(shape[2]) }, " "))
+      support.quote(literal(way[2])), support.quote(shape[2]), shape[3] or "" }, " "))
     local whole, lua, others, kind, state, seconds =
       output:match "^(%d+) (%d+) (%d+)\n(%S+)\t(%S+)\t(%S+)"
     assert(whole, errors)

@@ -5,7 +5,7 @@ local core = require "pg.core"
 local pg = require "pg"
 
 local logs = {}
-if not (arg[1]:find "rows$" or arg[1] == "copy_in" or arg[1] == "copy_out") then
+if not (arg[1]:find "rows$" or arg[1] == "each" or arg[1] == "copy_in" or arg[1] == "copy_out") then
   for i = 0, 99999 do
     logs[i + 1] = { level = i % 9 > 0 and "info" or "error", message = "some message " .. i,
       created_at = ("2026-01-15T10:30:%02d"):format(i % 60) }
@@ -37,6 +37,14 @@ local WORK = {
     return inserts(db, function(...) assert(db.execute(...)) end)
   end,
 }
+
+WORK.prepared = WORK.lookup
+
+function WORK.each(db)
+  local count = 0
+  for _ in db:each "SELECT * FROM bench_rows" do count = count + 1 end
+  return count
+end
 
 local lines -- of a file, as text
 if arg[1] == "copy_in" then

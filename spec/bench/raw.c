@@ -4,6 +4,7 @@
  * environment; prints the units done, wall seconds and CPU seconds of the
  * measured part. */
 #include <libpq-fe.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,11 +168,37 @@ static unsigned long copy_out(PGconn *pg, const char *sql)
   return sum + end_copy(pg);
 }
 
+/* A key lookup by the name of a prepared statement. */
+static unsigned long lookup(PGconn *pg, const char *id)
+{
+  static const char *const sql = "SELECT * FROM bench_lookup WHERE id = $1";
+  static bool prepared;
+  if (!prepared)
+    PQclear(must(pg, PQprepare(pg, "lookup", sql, 1, NULL)));
+  prepared = true;
+  PGresult *r = must(pg, PQexecPrepared(pg, "lookup", 1, &id, NULL, NULL, 0));
+  unsigned long sum = touch(r);
+  PQclear(r);
+  return sum;
+}
+
+/* Rows one by one, as they arrive. */
+static unsigned long each(PGconn *pg)
+{
+  unsigned long sum = 0;
+  PQsendQueryParams(pg, "SELECT * FROM bench_rows", 0, NULL, NULL, NULL, NULL,
+                    0);
+  PQsetSingleRowMode(pg);
+  for (PGresult *r; (r = PQgetResult(pg)) != NULL; PQclear(r))
+    sum += touch(must(pg, r));
+  return sum;
+}
+
 int main(int argc, char **argv)
 {
-  static const char *const names[] = {"int",      "lookup",   "rows",
-                                      "insert",   "pipeline", "copy_in",
-                                      "copy_out", "copy_rows"};
+  static const char *const names[] = {
+      "int",     "lookup",   "rows",      "insert",   "pipeline",
+      "copy_in", "copy_out", "copy_rows", "prepared", "each"};
   static const char *const sql[] = {"SELECT $1::int",
                                     "SELECT * FROM bench_lookup WHERE id = $1",
                                     "SELECT * FROM bench_rows"};
@@ -183,7 +210,7 @@ int main(int argc, char **argv)
     return 1;
   }
   int which = 0, times = atoi(argv[2]);
-  while (which < 7 && strcmp(names[which], argv[1]) != 0)
+  while (which < 9 && strcmp(names[which], argv[1]) != 0)
     which++;
   char id[16];
   fill_cells();
@@ -199,6 +226,8 @@ int main(int argc, char **argv)
                ? copy_out(pg, "COPY (SELECT * FROM bench_rows) TO STDOUT")
            : which == 7 ? copy_out(pg, "COPY (SELECT * FROM bench_rows) TO "
                                        "STDOUT WITH (FORMAT binary)")
+           : which == 8 ? lookup(pg, id)
+           : which == 9 ? each(pg)
                         : run(pg, sql[which], which < 2 ? id : NULL);
   }
   printf("%d %.6f %.6f %lu\n", times, clock_of(CLOCK_MONOTONIC) - wall,

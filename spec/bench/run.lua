@@ -8,7 +8,9 @@ local ROUNDS = tonumber(os.getenv "ROUNDS" or 5)
 local WORKLOADS = {
   { name = "int", title = "SELECT $1::int", times = 20000, unit = "queries" },
   { name = "lookup", title = "key lookup, 8 columns", times = 20000, unit = "queries" },
+  { name = "prepared", title = "  beside prepared", times = 20000, unit = "queries" },
   { name = "rows", title = "100,000 rows x 4", times = 5, unit = "rows", per = 100000 },
+  { name = "each", title = "  by db:each", times = 10, unit = "rows", per = 100000 },
   { name = "insert", title = "bulk insert, 3 columns", times = 3, unit = "rows", per = 100000 },
   { name = "pipeline", title = "10,000 pipelined inserts", times = 10, unit = "rows", per = 10000 },
   { name = "pipeline", module = "singly", title = "  and one by one", times = 1, unit = "rows",
