@@ -1,9 +1,11 @@
-# make demo: see it work. make test: the specs (T=spec/x_spec.lua: one of them).
+# make demo: see it work. make test: the specs (T=spec/x_spec.lua: one file;
+# JOBS=1: one file at a time).
 LUA ?= $(shell command -v lua5.4 || echo lua)
 BUSTED ?= /usr/bin/busted
 PREFIX ?= /usr/local
 OUT ?= build
-T ?= spec
+T ?=
+JOBS ?= 2
 
 PACKAGES = make gcc libc6-dev pkg-config lua5.4 liblua5.4-dev libpq-dev lua-cjson lua-busted \
   lua-socket lua-cqueues lua-luv lua-check clang-format postgresql pgbouncer openssl procps tzdata \
@@ -22,7 +24,8 @@ CFLAGS ?= -O2 -g
 WARNINGS = -Werror -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
   -Wcast-qual -Wpointer-arith -Wvla -Wundef -Wformat=2
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-WITH_LUA = LUA='$(LUA)' LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='$(OUT)/?.so;;' $(LUA)
+PATHS = LUA='$(LUA)' LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='$(OUT)/?.so;;'
+WITH_LUA = $(PATHS) $(LUA)
 files = $(wildcard $(foreach name,$(1),src/$(name).[ch]))
 
 .PHONY: deps build demo test specs check sanitize apicheck bench install clean
@@ -54,7 +57,8 @@ demo: deps build
 test: deps build specs
 
 specs:
-	@$(WITH_LUA) $(BUSTED) --pattern=_spec $(T)
+	@$(if $(T),$(WITH_LUA) $(BUSTED) --pattern=_spec $(T),\
+	  $(PATHS) sh spec/tools/specs.sh $(JOBS) $(LUA) $(BUSTED) --pattern=_spec)
 
 check: deps # every check runs, and any failure counts
 	@failed=0; for cc in gcc clang; do command -v $$cc >/dev/null || continue; \

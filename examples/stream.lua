@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- A report over a million orders, row by row: only a few rows are in memory at a time. One pass over
--- sorted rows tells each customer's total, and the longest pause between two orders.
+-- A report over a million orders, row by row: only a few rows are in memory at a time. One pass
+-- over sorted rows tells each total, and the longest pause between two orders of a customer.
 local pg = require "pg"
 local db <close> = assert(pg.connect())
 

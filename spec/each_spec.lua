@@ -382,6 +382,15 @@ describe("an open stream", function()
     usable()
   end)
 
+  it("that is cancelled and left does not cancel the next statement", function()
+    for _ in db:each(LARGE) do
+      assert.is_true(db:cancel())
+      break
+    end
+    usable()
+    usable()
+  end)
+
   it("never ends as if it were complete when the connection breaks", function()
     local pid = db:status().pid
     local other <close> = assert(pg.connect(server.options))

@@ -333,6 +333,69 @@ describe("what a pool gave", function()
     counts({ open = 2 }, pool)
   end)
 
+  it("ends for a finalizer that comes after somebody else has got it", function()
+    local pool <close> = new { size = 1 }
+    local late, other
+    do
+      local first <const> = setmetatable({ db = assert(pool:acquire()) }, { __gc = function(own)
+        late = own.db
+        late:release()
+      end })
+      assert(first)
+      setmetatable({}, { __gc = function() other = assert(pool:acquire()) end }) -- runs before it
+    end
+    collect()
+    assert.equal("idle", other:status().state)
+    counts({ used = 1, taken_back = 1 }, pool)
+    failed("pool_timeout", pool:query "SELECT 1")
+    raises(ENDED, function() return late:query "SELECT 1", 0 end)
+    late:release()
+    assert.equal(1, other:query("SELECT 1 AS x").rows[1].x)
+  end)
+
+  it("for one call is taken back when the coroutine of the call has died", function()
+    local pool <close> = new { size = 1 }
+    local handle
+    local thread <const> = coroutine.create(function()
+      pool:use(function(db)
+        handle = db
+        assert(db:execute "BEGIN; SELECT pg_advisory_lock(14)")
+        error "dead"
+      end)
+    end)
+    assert.is_false(coroutine.resume(thread))
+    assert.equal(1, pool:query("SELECT 1 AS x").rows[1].x)
+    eventually(function() return locks(14) == 0 end)
+    raises(ENDED, function() return handle:query "SELECT 1", 0 end)
+    counts({ open = 1, idle = 1, taken_back = 1 }, pool)
+    coroutine.close(thread)
+    counts({ open = 1, idle = 1 }, pool)
+  end)
+
+  it("loses no place to errors of a debug hook, wherever they come", function()
+    local pool <close> = new { size = 2 }
+    local instructions, ended = 0, false
+    local function twice()
+      local a <close> = assert(pool:acquire())
+      local b <close> = assert(pool:acquire())
+      counts({ open = 2, used = 2 }, pool)
+      return a and b
+    end
+    repeat
+      instructions = instructions + 13
+      local thread <const> = coroutine.create(function()
+        twice()
+        ended = true
+      end)
+      debug.sethook(thread, function() error("stopped", 0) end, "", instructions)
+      coroutine.resume(thread)
+      debug.sethook(thread)
+      coroutine.close(thread)
+      twice()
+    until ended
+    assert.truthy(instructions > 300)
+  end)
+
   it("is not taken back while any handle of it is held", function()
     local pool <close> = new { size = 1 }
     local fast = assert(pool:acquire()):with { timeout = 3 }
@@ -385,6 +448,8 @@ describe("a session that comes back", function()
       "4MB" },
     ["styles"] = { "SET DateStyle = German; SET IntervalStyle = sql_standard",
       "SELECT DATE '2026-01-15'", "2026-01-15" },
+    ["a prepared statement of its own"] = { "PREPARE own AS SELECT 1",
+      "SELECT count(*) FROM pg_prepared_statements WHERE name = 'own'", 0 },
     ["float digits"] = { "SET extra_float_digits = -15", "SELECT 1 / 3::float8", 1 / 3 },
   }
 
@@ -458,6 +523,20 @@ describe("a session that comes back", function()
     assert.equal("transaction_failed", failed("transaction_failed", none, err).kind)
     assert.equal("transaction", other:status().state)
     assert.equal(0, value(other, "SELECT count(*) FROM items WHERE name = 'left'"))
+  end)
+
+  it("fails no transaction of the next one by the end of one that was left open", function()
+    local pool <close> = new { size = 1 }
+    local db = assert(pool:acquire())
+    local thread <const> = coroutine.create(function()
+      return db:transaction(function() coroutine.yield() end)
+    end)
+    assert(coroutine.resume(thread))
+    db:release()
+    assert.equal(9, assert(pool:transaction(function(tx)
+      failed("transaction_failed", select(2, coroutine.resume(thread)))
+      return tx:query("SELECT 9 AS x").rows[1].x
+    end)))
   end)
 
   it("has forgotten what was learnt of a temporary table", function()
@@ -668,6 +747,32 @@ describe("a hand-out", function()
     loop.run()
     assert.equal(4, answers)
     counts({ open = 1, created = 1, timeouts = 0 }, pool)
+  end)
+end)
+
+describe("a connection that a pool opens", function()
+  it("is closed at once when nobody waits for it any more", function()
+    local function clients()
+      return watched "SELECT count(*) FROM pg_stat_activity WHERE usename = 'german'"
+    end
+    collect()
+    eventually(function() return clients() == 0 end)
+    collectgarbage "stop"
+    finally(function() collectgarbage "restart" end)
+    local steps, opened = -1, nil
+    repeat
+      steps = steps + 1
+      local loop = scheduler()
+      local pool <close> = new { user = "german", wait = loop.wait }
+      local thread <const> = loop.spawn(function() opened = pool:acquire() end)
+      for _ = 1, steps do
+        if not opened then loop.step() end
+      end
+      coroutine.close(thread)
+      eventually(function() return clients() == (opened and 1 or 0) end)
+    until opened
+    opened:close()
+    assert.truthy(steps >= 2)
   end)
 end)
 

@@ -48,7 +48,7 @@ static void give_up(lpg_op *op)
     lpg_conn_shut(c);
   else if (!lpg_process_is_ours(&c->process))
     return;
-  else if (c->wire.phase == LPG_CONNECTING)
+  else if (op->opening)
     lpg_wire_close(&c->wire);
   else
     lpg_wire_stop(&c->wire, LPG_ABANDONED);

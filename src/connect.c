@@ -315,6 +315,7 @@ static int begin(lua_State *L, int status, lua_KContext action)
   op->result = on_setup;
   op->done = on_done;
   op->action = (int)action;
+  op->opening = true;
   op->stage = CONNECTING;
   op->kept = EARLIER;
   op->limits.result = HUGE_VAL;

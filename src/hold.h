@@ -9,17 +9,17 @@
 enum { LPG_PLACE = 80 };
 
 typedef struct lpg_hold {
-  lpg_conn *conn;   /* NULL: it does not hold (yet, any more) */
-  const char *what; /* for the busy error: "the rows of db:each" */
+  lpg_conn *conn;        /* NULL: it does not hold (yet, any more) */
+  const char *what;      /* for the busy error: "the rows of db:each" */
   char place[LPG_PLACE]; /* the line that opened it */
-  bool guarded; /* by a savepoint, which is owed when it is broken */
+  bool guarded;          /* by a savepoint, which is owed when it is broken */
 } lpg_hold;
 
 /* The savepoint of a hold inside of a transaction: cancelling the statement
  * must not fail the transaction. */
 #define LPG_HOLD_SAVEPOINT "SAVEPOINT pg_stream"
-#define LPG_HOLD_RELEASE "RELEASE SAVEPOINT pg_stream"
-#define LPG_HOLD_UNDO "ROLLBACK TO SAVEPOINT pg_stream;" LPG_HOLD_RELEASE
+#define LPG_HOLD_RELEASE   "RELEASE SAVEPOINT pg_stream"
+#define LPG_HOLD_UNDO      "ROLLBACK TO SAVEPOINT pg_stream;" LPG_HOLD_RELEASE
 
 /* Notes the line that runs now. e */
 void lpg_hold_init(lua_State *L, lpg_hold *h, const char *what);

@@ -373,6 +373,8 @@ void lpg_wire_stop(lpg_wire *w, lpg_stop why)
   if (w->phase != LPG_FETCHING) {
     if (lpg_wire_busy(w) && why != LPG_TIMED_OUT)
       w->dropped = true;
+    if (lpg_wire_busy(w) && why == LPG_ABANDONED) /* whatever it was before */
+      w->stop = why;
     return;
   }
   w->stop = why;

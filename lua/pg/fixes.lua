@@ -130,7 +130,7 @@ M.kinds = {
       "Give connections back sooner: do no slow work while you hold one.",
       "Make the pool larger, as far as the server's max_connections allows.",
       "Look for a connection that is never given back.",
-      "Wait longer: raise the pool's timeout.",
+      "Wait longer: raise the pool's acquire_timeout.",
     },
   },
   {

@@ -32,14 +32,25 @@ function queue.each(pool)
   return next_waiting, pool, pool.head - 1
 end
 
+--- How many connections there are, and how many of them are idle.
+function queue.count(pool)
+  local count, idle = 0, 0
+  for slot in pairs(pool.slots) do
+    count = count + 1
+    if slot.state == "idle" then idle = idle + 1 end
+  end
+  return count, idle
+end
+
 --- How many connections may be opened now.
 function queue.room(pool)
-  return core.now() >= pool.retry_at and pool.size - pool.count or 0
+  return core.now() >= pool.retry_at and pool.size - queue.count(pool) or 0
 end
 
 --- Calls as many of those that wait as there are connections for.
 function queue.call(pool)
-  local free = #pool.idle + queue.room(pool)
+  local _, idle = queue.count(pool)
+  local free = idle + queue.room(pool)
   for _, claim in queue.each(pool) do
     if free <= 0 then return end
     free = free - 1

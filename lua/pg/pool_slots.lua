@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- pool_slots: the connections of a pool. A slot is "opening" (somebody makes it ready, or ready for
 -- the next one), "idle", "used" or "closed". One place decides who gets one: `acquire`. Nothing
--- runs in the background: all is done by those who take and give back.
+-- runs in the background: all is done by those who take and give back. An error of a host's debug
+-- hook may end any of this anywhere: a slot's state is all that tells where it belongs.
 local core = require "pg.core"
 local errors = require "pg.errors"
 local queue = require "pg.pool_queue"
@@ -14,14 +15,15 @@ local slots = {}
 local BACKOFF <const>, LONGEST <const> = 0.05, 1
 local CLEARING <const>, RENEWING <const>, TRUSTED <const> = 5, 0.5, 30
 
---- Slots, queue and counters of an empty pool. A slot's claim is what prepares or clears it, the
---- coroutine that uses it for one call, or the lease of an acquired handle: a slot without one was
---- left behind by what was collected.
+--- Slots, queue and counters of an empty pool. A slot's claim is what prepares or clears it, or the
+--- lease of its user; its thread is the coroutine whose end is the end of that. One without a claim
+--- was left behind by a coroutine or a handle that was collected.
 ---@param pool pg.Pool
 function slots.reset(pool)
   pool.pid = core.pid()
-  pool.slots, pool.count, pool.idle = {}, 0, {}
+  pool.slots = {}
   pool.claims = setmetatable({}, { __mode = "v" })
+  pool.threads = setmetatable({}, { __mode = "v" })
   pool.refusals, pool.retry_at = 0, 0
   pool.counters = { created = 0, closed = 0, replaced = 0, acquired = 0, timeouts = 0,
     taken_back = 0 }
@@ -45,8 +47,7 @@ local function drop(pool, slot)
   close(pool, slot)
   slot.state = "closed"
   if not pool.slots[slot] then return end -- of another process
-  pool.slots[slot], pool.claims[slot] = nil, nil
-  pool.count = pool.count - 1
+  pool.slots[slot], pool.claims[slot], pool.threads[slot] = nil, nil, nil
   queue.call(pool)
 end
 
@@ -66,7 +67,8 @@ end
 
 local function hold(claim, slot)
   slot.state, claim.slot = "opening", slot
-  claim.pool.claims[slot] = claim
+  local pool = claim.pool
+  pool.claims[slot], pool.threads[slot] = claim, claim.thread
 end
 
 -- Where a reset that waits would block the loop: `coroutine.close` and the like.
@@ -92,9 +94,9 @@ local function give_back(pool, slot, wait)
   slot.place = nil
   local fit = not pool.closed and core.now() < slot.dies_at and renew(slot, wait)
   if not fit or pool.closed then return end
-  claim.slot, pool.claims[slot] = nil, nil
-  slot.state, slot.idle_since = "idle", core.now()
-  table.insert(pool.idle, slot)
+  slot.idle_since = core.now()
+  slot.state = "idle"
+  claim.slot, pool.claims[slot], pool.threads[slot] = nil, nil, nil
 end
 
 --- The user of a slot is done with it.
@@ -103,17 +105,17 @@ function slots.release(pool, slot)
 end
 
 -- Lua leaves the frames of a coroutine that died of an error as they are.
-local function is_left(claim)
-  local kind = type(claim)
-  local thread = kind == "table" and claim.thread or kind == "thread" and claim
-  return not claim or thread and coroutine.status(thread) == "dead"
+local function is_left(pool, slot)
+  local thread = pool.threads[slot]
+  return slot.state ~= "idle"
+    and (not pool.claims[slot] or thread and coroutine.status(thread) == "dead")
 end
 
 --- Takes back what nobody can give back any more.
 local function sweep(pool)
   local lost = {}
   for slot in pairs(pool.slots) do
-    if slot.state ~= "idle" and is_left(pool.claims[slot]) then lost[#lost + 1] = slot end
+    if is_left(pool, slot) then lost[#lost + 1] = slot end
   end
   for _, slot in ipairs(lost) do
     pool.counters.taken_back = pool.counters.taken_back + 1
@@ -122,12 +124,25 @@ local function sweep(pool)
   return #lost > 0
 end
 
+--- The idle slots that were used last and first.
+local function idle(pool)
+  local last, first
+  for slot in pairs(pool.slots) do
+    if slot.state == "idle" then
+      if not last or slot.idle_since > last.idle_since then last = slot end
+      if not first or slot.idle_since < first.idle_since then first = slot end
+    end
+  end
+  return last, first
+end
+
 --- Closes those that nobody needed for long, but for the few to be kept.
 local function reap(pool)
   local now = core.now()
-  while pool.idle[1] and pool.count > pool.min
-    and now - pool.idle[1].idle_since >= pool.idle_timeout do
-    drop(pool, table.remove(pool.idle, 1))
+  while queue.count(pool) > pool.min do
+    local _, first = idle(pool)
+    if not first or now - first.idle_since < pool.idle_timeout then return end
+    drop(pool, first)
   end
 end
 
@@ -135,11 +150,10 @@ end
 local function take(pool)
   reap(pool)
   sweep(pool)
-  local slot = table.remove(pool.idle)
+  local slot = idle(pool)
   if not slot and queue.room(pool) > 0 then
     slot = {}
     pool.slots[slot] = true
-    pool.count = pool.count + 1
   end
   return slot
 end
@@ -175,7 +189,8 @@ local function lend(pool, claim, place)
   local slot = claim.slot
   local db, lease = core.lend(slot.db, pool.release, slot)
   slot.cache, slot.place, slot.state = core.cache(slot.db), place, "used"
-  pool.claims[slot], claim.slot = claim.scoped and claim.thread or lease, nil
+  pool.threads[slot] = claim.scoped and claim.thread or nil
+  pool.claims[slot], claim.slot = lease, nil
   pool.counters.acquired = pool.counters.acquired + 1
   return db
 end
@@ -202,8 +217,8 @@ local function fail(pool, message, fields)
 end
 
 local function held(pool)
-  local where = places(pool)
-  return ("%d of %d are in use%s"):format(pool.count - #pool.idle, pool.size,
+  local where, count, unused = places(pool), queue.count(pool)
+  return ("%d of %d are in use%s"):format(count - unused, pool.size,
     where == "" and "" or ", acquired at " .. where)
 end
 
@@ -230,7 +245,7 @@ end
 --- Waits until it is worth to look again. Answers nil and an error when it is not any more.
 local function wait(pool, claim, cause)
   local now = core.now()
-  local refused = pool.count < pool.size and now < pool.retry_at
+  local refused = queue.count(pool) < pool.size and now < pool.retry_at
   local others = pool.wait and coroutine.isyieldable()
   if now >= claim.deadline or not (others or refused) then
     if claim.number or not others then collectgarbage() end -- what nobody holds any more is free
@@ -305,13 +320,13 @@ end
 
 --- Closes what is idle, and tells those that wait. What is used is closed when it comes back.
 function slots.close(pool)
-  while pool.idle[1] do drop(pool, table.remove(pool.idle)) end
+  for slot in idle, pool do drop(pool, slot) end
   queue.dismiss(pool)
 end
 
 --- Counts of the states.
 function slots.status(pool)
-  local status = { size = pool.size, open = pool.count, idle = 0, used = 0, opening = 0,
+  local status = { size = pool.size, open = queue.count(pool), idle = 0, used = 0, opening = 0,
     waiting = 0 }
   for _ in queue.each(pool) do status.waiting = status.waiting + 1 end
   for slot in pairs(pool.slots) do status[slot.state] = (status[slot.state] or 0) + 1 end

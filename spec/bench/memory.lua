@@ -19,7 +19,7 @@ local CHILD <const> = [[
     for _ in db:each(sql) do count = count + 1 end
     assert(count == 1000000)
   end)
-  print(err and err.kind or "no error", db:status().state, core.now() - started)]]
+  print(err and err.kind or "none", db:status().state, core.now() - started)]]
 
 local SHAPES <const> = {
   { "1 million rows by db:each", "SELECT i AS id, 'some text ' || i AS name, i / 7.0::float8 AS "
