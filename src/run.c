@@ -13,252 +13,10 @@
 #include "outcome.h"
 #include "prepare.h"
 #include "result.h"
-#include "rows.h"
+#include "send.h"
 #include "statement.h"
 #include "stream.h"
 #include "transaction.h"
-
-/* Which request is under way. */
-enum { RECOVER, UNDO, RESTORE, DESCRIBE, RESOLVE, RUN, DIAGNOSE };
-
-enum { OWN_RESULT = 1024 * 1024 };
-
-/* --- sending ---------------------------------------------------------- */
-
-static lpg_limits remaining(const lpg_op *op)
-{
-  lpg_limits limits = op->limits;
-  limits.deadline = op->deadline;
-  return limits;
-}
-
-/* nil and the error that the fields on the top become. A stream raises it, but
- * the rows before it go first. */
-static int give_error(lua_State *L, int slot)
-{
-  const lpg_op *op = lua_touserdata(L, slot);
-  bool first = op->before == 0;
-  lpg_stream *s =
-      op->action == LPG_EACH ? lua_touserdata(L, slot + OBJECT) : NULL;
-  if (s) {
-    s->ended = true;
-    lpg_hold_end(&s->hold);
-    s->at = 0;
-    s->to = op->misread ? 0 : op->rows - op->before;
-    lua_pushvalue(L, slot + ROWS);
-    lua_setiuservalue(L, slot + OBJECT, LPG_STREAM_ROWS);
-  }
-  int results = lpg_outcome_fail(L, slot, SQL);
-  if (!s)
-    return results;
-  if (s->at == s->to)
-    return lua_error(L);
-  lua_setiuservalue(L, slot + OBJECT, LPG_STREAM_ERROR);
-  return first ? lpg_stream_iterate(L, slot + OBJECT)
-               : lpg_stream_give(L, slot + OBJECT);
-}
-
-static int refused(lua_State *L, lpg_op *op, int slot)
-{
-  const lpg_wire *w = &op->conn->wire;
-  lpg_error_new(L, NULL, "%s",
-                w->pg      ? PQerrorMessage(w->pg)
-                : w->words ? w->words
-                           : "the connection was lost");
-  if (w->phase == LPG_LOST)
-    lpg_error_string(L, "kind", "connection_lost");
-  return give_error(L, slot);
-}
-
-static int send(lua_State *L, lpg_op *op, int slot, int stage,
-                const lpg_request *request)
-{
-  lpg_limits limits = remaining(op);
-  if (stage != RUN) /* an answer to us, not to the script */
-    limits.result = OWN_RESULT;
-  op->stage = stage;
-  if (!lpg_wire_send(&op->conn->wire, request, &limits))
-    return refused(L, op, slot);
-  return LPG_CONTINUE;
-}
-
-static bool is_guarded(const PGconn *pg)
-{
-  const char *on = PQparameterStatus(pg, "default_transaction_read_only");
-  return !on || strcmp(on, "on") == 0;
-}
-
-/* The server tells when these change, whoever changed them: values in another
- * style could not be read. Answers the statements that set them back, or NULL.
- * Behind a pooler nothing is set but the encoding, without which no text
- * could be trusted. */
-static const char *restoring(lua_State *L, lpg_conn *c)
-{
-  PGconn *pg = c->wire.pg;
-  if (PQtransactionStatus(pg) == PQTRANS_INERROR)
-    return NULL;
-  bool encoded = c->encoding < 0 || PQclientEncoding(pg) == c->encoding;
-  bool styled = c->pooler || lpg_styles_are_ours(pg);
-  bool exact = c->pooler || !c->settings_changed;
-  bool guarded = c->pooler || !c->readonly || is_guarded(pg);
-  c->settings_changed = false;
-  if (encoded && styled && exact && guarded)
-    return NULL;
-  return lua_pushfstring(
-      L, "%s%s%s%s%s%s", encoded ? "" : "SET client_encoding TO '",
-      encoded ? "" : pg_encoding_to_char(c->encoding), encoded ? "" : "';",
-      styled ? "" : "SET DateStyle TO 'ISO';SET IntervalStyle TO 'postgres';",
-      exact ? "" : "SET extra_float_digits TO 3;SET array_nulls TO on;",
-      guarded ? "" : "SET default_transaction_read_only TO on");
-}
-
-static int misfit(lua_State *L, int slot, int parameter, const lpg_fault *fault)
-{
-  lpg_error_new(L, "invalid_parameter", "parameter $%d: %s", parameter,
-                fault->text);
-  lpg_error_number(L, "parameter", parameter);
-  return give_error(L, slot);
-}
-
-static bool will_prepare(const lpg_op *op)
-{
-  return op->action == LPG_PREPARE && op->conn->prepares;
-}
-
-static int send_describe(lua_State *L, lpg_op *op, int slot)
-{
-  lpg_fault fault;
-  lpg_request request = {.kind = LPG_DESCRIBE, .sql = lua_tostring(L, SQL)};
-  int wrong = lpg_params_check(L, op->first, op->count, &fault);
-  if (wrong)
-    return misfit(L, slot, wrong, &fault);
-  lpg_params_declare(L, &op->conn->params, op->first, op->count, &request);
-  op->described = true;
-  op->named = will_prepare(op);
-  if (op->named) {
-    lpg_statement *s = lpg_statement_new(L, SQL, -1);
-    lpg_prepare_name(op->conn, s);
-    lua_replace(L, slot + STATEMENT);
-    request.name = s->name;
-  }
-  return send(L, op, slot, DESCRIBE, &request);
-}
-
-/* What the server's word on the parameters' types leaves open; the question is
- * on the top. */
-static int send_question(lua_State *L, lpg_op *op, int slot)
-{
-  lpg_request request = {.kind = LPG_STATEMENT, .sql = lua_tostring(L, -1)};
-  return send(L, op, slot, RESOLVE, &request);
-}
-
-bool lpg_run_needs_read_only(const lpg_conn *c)
-{
-  return c->readonly && c->pooler &&
-         PQtransactionStatus(c->wire.pg) == PQTRANS_IDLE;
-}
-
-/* A savepoint round it would be lost, or it would be lost in one. */
-static bool steers(const char *sql)
-{
-  static const char *const words[] = {"savepoint", "release", "rollback", NULL};
-  char word[LPG_WORD];
-  lpg_next_word(sql, word);
-  return lpg_controls_transaction(sql) || lpg_begins_with(word, words);
-}
-
-/* What goes before and after the statement in its trip. In a transaction a
- * stream that is broken off must not fail it. Answers false for COPY, which
- * could not be read back from a pipeline, and has no rows for a stream. */
-static bool surround(lua_State *L, const lpg_op *op, int slot,
-                     lpg_request *request)
-{
-  char word[LPG_WORD];
-  if (lpg_run_needs_read_only(op->conn)) {
-    request->before = LPG_READ_ONLY;
-  } else if (op->action == LPG_EACH && op->transaction &&
-             !steers(request->sql)) {
-    lpg_stream *stream = lua_touserdata(L, slot + OBJECT);
-    stream->hold.guarded = true;
-    request->before = LPG_HOLD_SAVEPOINT;
-    request->after = LPG_HOLD_RELEASE;
-  } else if (op->action != LPG_EACH) {
-    return true;
-  }
-  lpg_next_word(request->sql, word);
-  return strcmp(word, "copy") != 0;
-}
-
-/* The statement's own record, from its first run on. */
-static lpg_statement *record(lua_State *L, lpg_op *op, int slot)
-{
-  lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
-  if (s || op->script || !op->conn->prepares)
-    return s;
-  s = lpg_statement_new(L, SQL, -1);
-  if (!s->recurs) {
-    lua_pop(L, 1);
-    return NULL;
-  }
-  lua_replace(L, slot + STATEMENT);
-  lpg_remember(L, slot);
-  return s;
-}
-
-static lpg_signature signature_of(const lpg_statement *s)
-{
-  return s ? (lpg_signature){s->count, s->types} : (lpg_signature){-1, NULL};
-}
-
-static int send_statement(lua_State *L, lpg_op *op, int slot)
-{
-  lpg_fault fault;
-  lpg_conn *c = op->conn;
-  const lpg_statement *s = record(L, op, slot);
-  lpg_request request = {.kind = op->script ? LPG_SCRIPT : LPG_STATEMENT,
-                         .sql = lua_tostring(L, SQL),
-                         .result_format = s && s->binary};
-  int wrong = lpg_params_convert(L, &c->params, op->first, op->count,
-                                 signature_of(s), &request, &fault);
-  if (wrong)
-    return misfit(L, slot, wrong, &fault);
-  op->transaction = PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
-  if (!surround(L, op, slot, &request)) {
-    lpg_error_new(L, "wrong_action",
-                  op->action == LPG_EACH
-                      ? "COPY has no rows for db:each; db:copy_rows has"
-                      : "COPY does not run on a read-only connection behind a "
-                        "pooler");
-    return give_error(L, slot);
-  }
-  lpg_prepare_choose(L, c, slot + CONN, slot + STATEMENT, op->settings.eager,
-                     &request);
-  op->named = request.name != NULL;
-  return send(L, op, slot, RUN, &request);
-}
-
-static int send_copy(lua_State *L, lpg_op *op, int slot)
-{
-  lpg_copy *copy = lua_touserdata(L, VALUES);
-  bool guard = lpg_run_needs_read_only(op->conn);
-  lpg_request request = {.kind = copy->in ? LPG_TO_SERVER : LPG_FROM_SERVER};
-  op->transaction = PQtransactionStatus(op->conn->wire.pg) != PQTRANS_IDLE;
-  op->limits.each = true;
-  request.sql = lpg_copy_script(L, copy, SQL, guard ? LPG_READ_ONLY ";" : "",
-                                op->transaction);
-  op->lead = copy->lead;
-  return send(L, op, slot, RUN, &request);
-}
-
-static bool must_describe(lua_State *L, const lpg_op *op, int slot)
-{
-  const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
-  if (op->script || op->described)
-    return false;
-  return (op->conn->shy && !(s && s->seen)) ||
-         lpg_params_need_types(L, op->first, op->count, signature_of(s),
-                               op->conn->utf8);
-}
 
 /* What is known of the statement; true where that is nothing. */
 static int give_lesson(lua_State *L, int slot)
@@ -276,11 +34,11 @@ static int advance(lua_State *L, lpg_op *op, int slot)
   lpg_conn *c = op->conn;
   if (lpg_wire_busy(&c->wire)) { /* left by a caller that went away */
     lpg_wire_resume(&c->wire);
-    op->stage = RECOVER;
+    op->stage = LPG_AT_RECOVERY;
     return LPG_CONTINUE;
   }
   if (op->deadline == 0) /* it begins now, or when the way is free */
-    op->deadline = (op->stage == RECOVER ? lpg_now() : op->ticked) +
+    op->deadline = (op->stage == LPG_AT_RECOVERY ? lpg_now() : op->ticked) +
                    op->limits.timeout;
   if (*c->undo && !lpg_scope_guards(c)) { /* nobody else will */
     char undo[LPG_UNDO];
@@ -288,100 +46,59 @@ static int advance(lua_State *L, lpg_op *op, int slot)
     *c->undo = '\0';
     lpg_request request = {.kind = LPG_SCRIPT, .sql = undo};
     if (PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE)
-      return send(L, op, slot, UNDO, &request);
+      return lpg_send(L, op, slot, LPG_AT_UNDO, &request);
   }
   if (c->astray) {
     c->astray = false;
     lpg_request request = {.kind = LPG_SCRIPT, .sql = LPG_HOLD_UNDO};
     if (PQtransactionStatus(c->wire.pg) == PQTRANS_INERROR)
-      return send(L, op, slot, UNDO, &request);
+      return lpg_send(L, op, slot, LPG_AT_UNDO, &request);
   }
-  const char *sql = restoring(L, c);
-  if (sql && op->stage != RESTORE) {
+  const char *sql = lpg_restoring(L, c);
+  if (sql && op->stage != LPG_AT_RESTORE) {
     lpg_request request = {.kind = LPG_SCRIPT, .sql = sql};
-    return send(L, op, slot, RESTORE, &request);
+    return lpg_send(L, op, slot, LPG_AT_RESTORE, &request);
   }
   if (op->action == LPG_TRANSFER)
-    return send_copy(L, op, slot);
+    return lpg_send_copy(L, op, slot);
   if (!op->script && lua_isnil(L, slot + STATEMENT)) {
     lpg_statement_find(L, slot + CONN, SQL);
     lua_replace(L, slot + STATEMENT);
   }
-  if (op->action >= LPG_PREPARE || must_describe(L, op, slot))
-    return send_describe(L, op, slot);
+  if (op->action >= LPG_PREPARE || lpg_must_describe(L, op, slot))
+    return lpg_send_describe(L, op, slot);
   if (op->action == LPG_LEARN)
     return give_lesson(L, slot);
-  return send_statement(L, op, slot);
-}
-
-/* --- streams ---------------------------------------------------------- */
-
-static lua_Integer portion(const lpg_op *op)
-{
-  return op->action == LPG_EACH ? op->rows - op->before : 0;
-}
-
-static bool has_portion(const lpg_op *op)
-{
-  return portion(op) > 0 &&
-         (portion(op) >= LPG_PORTION ||
-          op->conn->wire.received * (double)portion(op) > LPG_PORTION_BYTES);
-}
-
-/* Ends the operation, but not, maybe, the answer, and gives the first row. */
-static int deliver(lua_State *L, lpg_op *op, int slot, bool ended)
-{
-  int index = slot + OBJECT;
-  lpg_stream *s = lua_touserdata(L, index);
-  lua_pushvalue(L, slot + PLAN);
-  lua_setiuservalue(L, index, LPG_STREAM_PLAN);
-  lua_pushvalue(L, slot + NAMES);
-  lua_setiuservalue(L, index, LPG_STREAM_NAMES);
-  lua_pushvalue(L, slot + ROWS);
-  lua_setiuservalue(L, index, LPG_STREAM_ROWS);
-  bool first = op->before == 0;
-  if (first)
-    lpg_prepare_settle(L, op->conn, slot + CONN, slot + STATEMENT);
-  s->rows = op->rows;
-  s->at = 0;
-  s->to = portion(op);
-  s->ended = ended;
-  if (ended)
-    lpg_hold_end(&s->hold);
-  else
-    lpg_hold_begin(&s->hold, op->conn);
-  if (s->closed) /* while this coroutine waited */
-    lpg_hold_break(&s->hold);
-  lpg_op_end(L, slot);
-  return first ? lpg_stream_iterate(L, index) : lpg_stream_give(L, index);
+  return lpg_send_statement(L, op, slot);
 }
 
 /* Where it would wait, the rows that are there go first. */
 static int on_rest(lua_State *L, lpg_op *op, int slot)
 {
-  bool rows = op->stage == RUN && portion(op) > 0;
-  return rows ? deliver(L, op, slot, false) : LPG_CONTINUE;
+  bool rows = op->stage == LPG_AT_RUN && lpg_stream_portion(op) > 0;
+  return rows ? lpg_stream_deliver(L, op, slot, false) : LPG_CONTINUE;
 }
 
 static int on_result(lua_State *L, lpg_op *op, int slot)
 {
   const PGresult *result = op->conn->wire.result;
   switch (op->stage) {
-  case DESCRIBE:
+  case LPG_AT_DESCRIBE:
     if (op->action == LPG_DESCRIPTION)
       lpg_describe(L, slot, result);
     else
       lpg_learn(L, slot, result);
     break;
-  case RESOLVE:
+  case LPG_AT_RESOLVE:
     lpg_statement_settle(lua_touserdata(L, slot + STATEMENT), result);
     break;
-  case RUN:
+  case LPG_AT_RUN:
     if (op->action == LPG_TRANSFER)
       return lpg_copy_begin(L, op, slot, VALUES);
     lpg_collect(L, op, slot);
-    return has_portion(op) ? deliver(L, op, slot, false) : LPG_CONTINUE;
-  case DIAGNOSE: /* statement_timeout, in milliseconds */
+    return lpg_stream_is_full(op) ? lpg_stream_deliver(L, op, slot, false)
+                                  : LPG_CONTINUE;
+  case LPG_AT_DIAGNOSIS: /* statement_timeout, in milliseconds */
     if (PQntuples(result) == 1)
       op->server_timeout = atof(PQgetvalue(result, 0, 0)) / 1000;
     break;
@@ -417,7 +134,7 @@ void lpg_run_shape(lua_State *L, lpg_op *op, int slot)
 static int give_result(lua_State *L, lpg_op *op, int slot)
 {
   if (op->action == LPG_EACH)
-    return deliver(L, op, slot, true);
+    return lpg_stream_deliver(L, op, slot, true);
   lpg_run_shape(L, op, slot);
   lpg_op_end(L, slot);
   return 1;
@@ -477,7 +194,7 @@ static int fail(lua_State *L, lpg_op *op, int slot)
   if (op->misread) {
     lua_pushvalue(L, slot + ROWS);
     lpg_outcome_completed(L, op->conn);
-    return give_error(L, slot);
+    return lpg_give_error(L, slot);
   }
   op->elapsed = lpg_now() - w->started;
   if (lpg_outcome_unexplained(w)) { /* somebody cancelled: was it a timeout? */
@@ -488,7 +205,7 @@ static int fail(lua_State *L, lpg_op *op, int slot)
         .sql = "SELECT setting FROM pg_catalog.pg_settings "
                "WHERE name OPERATOR(pg_catalog.=) 'statement_timeout'"};
     op->deadline = lpg_now() + 5;
-    return send(L, op, slot, DIAGNOSE, &request);
+    return lpg_send(L, op, slot, LPG_AT_DIAGNOSIS, &request);
   }
   lpg_outcome_describe(L, op);
   lua_getfield(L, -1, "sqlstate");
@@ -507,7 +224,7 @@ static int fail(lua_State *L, lpg_op *op, int slot)
                      "be prepared anew: run the transaction again.");
   if (op->action == LPG_EACH && w->stop == LPG_TOO_LARGE)
     lpg_error_number(L, "row", (double)(op->rows + 1));
-  return give_error(L, slot);
+  return lpg_give_error(L, slot);
 }
 
 /* What precedes the statement is done; goes on, unless that was cancelled. */
@@ -517,14 +234,14 @@ static int proceed(lua_State *L, lpg_op *op, int slot)
     return advance(L, op, slot);
   lpg_error_new(L, "cancelled", "the statement was cancelled");
   lpg_error_boolean(L, "completed", false);
-  return give_error(L, slot);
+  return lpg_give_error(L, slot);
 }
 
 /* What the statement takes and gives is known. */
 static int described(lua_State *L, lpg_op *op, int slot)
 {
   if (op->action != LPG_DESCRIPTION) {
-    if (will_prepare(op))
+    if (lpg_will_prepare(op))
       lpg_prepare_keep(L, slot + STATEMENT);
     lpg_remember(L, slot);
   }
@@ -541,48 +258,48 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
   bool failed =
       w->phase == LPG_LOST || w->failure || w->dropped || w->stop == LPG_COPY;
   switch (op->stage) {
-  case RECOVER:
+  case LPG_AT_RECOVERY:
     return w->phase == LPG_LOST ? fail(L, op, slot) : proceed(L, op, slot);
-  case DESCRIBE:
+  case LPG_AT_DESCRIBE:
     if (failed)
       return fail(L, op, slot);
     lpg_notices_clear(&op->conn->wire.notices); /* they come again */
     if (op->action != LPG_DESCRIPTION &&
         lpg_statement_ask(L, lua_touserdata(L, slot + STATEMENT)))
-      return send_question(L, op, slot);
+      return lpg_send_question(L, op, slot);
     return described(L, op, slot);
-  case RESOLVE:
+  case LPG_AT_RESOLVE:
     return failed ? fail(L, op, slot) : described(L, op, slot);
-  case UNDO:
-  case RESTORE:
+  case LPG_AT_UNDO:
+  case LPG_AT_RESTORE:
     return failed ? fail(L, op, slot) : proceed(L, op, slot);
-  case DIAGNOSE:
+  case LPG_AT_DIAGNOSIS:
     lua_pushvalue(L, slot + ROWS);
     if (op->server_timeout > 0 && op->elapsed >= op->server_timeout * 0.99) {
       lpg_error_string(L, "kind", "query_timeout");
       lpg_error_number(L, "limit", op->server_timeout);
     }
     lpg_error_number(L, "elapsed", op->elapsed);
-    return give_error(L, slot);
+    return lpg_give_error(L, slot);
   default:
     lpg_prepare_settle(L, op->conn, slot + CONN, slot + STATEMENT);
     lpg_settle(L, op, slot);
     lpg_scope_settle(op->conn);
     if (!failed && op->action == LPG_TRANSFER) {
       lpg_error_new(L, "query_failed", "the server did not begin to copy");
-      return give_error(L, slot);
+      return lpg_give_error(L, slot);
     }
     if (!failed)
       return give_result(L, op, slot);
     if (stale(L, op, slot))
-      return send_describe(L, op, slot);
+      return lpg_send_describe(L, op, slot);
     return fail(L, op, slot);
   }
 }
 
 int lpg_run_fail(lua_State *L, lpg_op *op, int slot)
 {
-  op->stage = RUN;
+  op->stage = LPG_AT_RUN;
   op->result = on_result;
   op->done = on_done;
   op->rest = NULL;
@@ -610,7 +327,7 @@ static lpg_op *begin(lua_State *L, lpg_action action,
   op->result = on_result;
   op->done = on_done;
   op->action = (int)action;
-  op->stage = RUN;
+  op->stage = LPG_AT_RUN;
   op->settings = *settings;
   op->limits = lpg_run_limits(op->conn, settings);
   if (action == LPG_EACH) {

@@ -3,7 +3,10 @@
 
 #include <lauxlib.h>
 
+#include "collect.h"
 #include "error.h"
+#include "outcome.h"
+#include "prepare.h"
 #include "run.h"
 
 static const char *const name = "pg.stream/1";
@@ -61,6 +64,69 @@ int lpg_stream_iterate(lua_State *L, int index)
   lua_pushvalue(L, index);
   return 4;
 }
+
+/* --- portions --------------------------------------------------------- */
+
+lua_Integer lpg_stream_portion(const lpg_op *op)
+{
+  return op->action == LPG_EACH ? op->rows - op->before : 0;
+}
+
+bool lpg_stream_is_full(const lpg_op *op)
+{
+  lua_Integer rows = lpg_stream_portion(op);
+  return rows > 0 &&
+         (rows >= LPG_PORTION ||
+          op->conn->wire.received * (double)rows > LPG_PORTION_BYTES);
+}
+
+int lpg_stream_deliver(lua_State *L, lpg_op *op, int slot, bool ended)
+{
+  int index = slot + OBJECT;
+  lpg_stream *s = lua_touserdata(L, index);
+  lua_pushvalue(L, slot + PLAN);
+  lua_setiuservalue(L, index, LPG_STREAM_PLAN);
+  lua_pushvalue(L, slot + NAMES);
+  lua_setiuservalue(L, index, LPG_STREAM_NAMES);
+  lua_pushvalue(L, slot + ROWS);
+  lua_setiuservalue(L, index, LPG_STREAM_ROWS);
+  bool first = op->before == 0;
+  if (first)
+    lpg_prepare_settle(L, op->conn, slot + CONN, slot + STATEMENT);
+  s->rows = op->rows;
+  s->at = 0;
+  s->to = lpg_stream_portion(op);
+  s->ended = ended;
+  if (ended)
+    lpg_hold_end(&s->hold);
+  else
+    lpg_hold_begin(&s->hold, op->conn);
+  if (s->closed) /* while this coroutine waited */
+    lpg_hold_break(&s->hold);
+  lpg_op_end(L, slot);
+  return first ? lpg_stream_iterate(L, index) : lpg_stream_give(L, index);
+}
+
+int lpg_stream_fail(lua_State *L, int slot)
+{
+  int index = slot + OBJECT;
+  const lpg_op *op = lua_touserdata(L, slot);
+  lpg_stream *s = lua_touserdata(L, index);
+  bool first = op->before == 0;
+  s->ended = true;
+  lpg_hold_end(&s->hold);
+  s->at = 0;
+  s->to = op->misread ? 0 : op->rows - op->before;
+  lua_pushvalue(L, slot + ROWS);
+  lua_setiuservalue(L, index, LPG_STREAM_ROWS); /* the fields are on the top */
+  lpg_outcome_fail(L, slot, SQL);
+  if (s->at == s->to)
+    return lua_error(L);
+  lua_setiuservalue(L, index, LPG_STREAM_ERROR);
+  return first ? lpg_stream_iterate(L, index) : lpg_stream_give(L, index);
+}
+
+/* --- closing ---------------------------------------------------------- */
 
 static int collect(lua_State *L)
 {

@@ -39,6 +39,16 @@ int lpg_stream_iterate(lua_State *L, int index);
 /* Pushes the next row of the stream at `index`, or what ends it. e */
 int lpg_stream_give(lua_State *L, int index);
 
+/* The rows of the portion that an operation of LPG_EACH has decoded; is that
+ * enough? */
+lua_Integer lpg_stream_portion(const lpg_op *op);
+bool lpg_stream_is_full(const lpg_op *op);
+/* Ends the operation, but not, maybe, the answer, and gives the first row. e */
+int lpg_stream_deliver(lua_State *L, lpg_op *op, int slot, bool ended);
+/* Ends the operation with the error whose fields are on the top: it is raised
+ * when the rows before it have been given. e */
+int lpg_stream_fail(lua_State *L, int slot);
+
 void lpg_stream_open_library(lua_State *L);
 
 #endif
