@@ -8,7 +8,7 @@ T ?=
 JOBS ?= 2
 
 PACKAGES = make gcc libc6-dev pkg-config lua5.4 liblua5.4-dev libpq-dev lua-cjson lua-busted \
-  lua-socket lua-cqueues lua-luv lua-posix lua-check clang-format postgresql pgbouncer openssl procps tzdata \
+  lua-socket lua-cqueues lua-luv lua-check clang-format postgresql pgbouncer openssl procps tzdata \
   iproute2 nftables
 INSTALLED = $(shell dpkg-query -W -f '$${db:Status-Status}=$${Package}\n' $(PACKAGES) 2>/dev/null)
 MISSING = $(filter-out $(patsubst installed=%,%,$(INSTALLED)),$(PACKAGES))

@@ -168,6 +168,25 @@ describe("a server that refuses a row", function()
     end
   end
 
+  it("in a message larger than what is looked at is heard, too", function()
+    must(db:execute [[
+      CREATE TABLE loud (i int);
+      CREATE FUNCTION loud() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION '%', repeat('x', 200000); END $$;
+      CREATE TRIGGER loud BEFORE INSERT ON loud FOR EACH ROW EXECUTE PROCEDURE loud()]])
+    for _, options in ipairs { server.options, server.tcp } do
+      local other <close> = must(pg.connect(options))
+      local asked, last = 0, 5000000
+      local err = failed("query_failed", other:copy_in("loud", nil, upto(last, function(n)
+        asked = n
+        return { n }
+      end)))
+      support.same({ "P0001", 1 }, { err.sqlstate, err.row })
+      assert.is_true(asked < last)
+      usable(other)
+    end
+  end)
+
   it("is heard in a transaction, which has failed then", function()
     local _, err = db:transaction(function(tx)
       tx:copy_in("items", nil, endless(function(n) if n == 5 then return { "five" } end end))
@@ -261,6 +280,19 @@ describe("a COPY TO that is left in the middle (L3)", function()
       usable(db)
     end)
   end
+
+  it("and whose error came along with rows gives none of them after it", function()
+    local other <close> = must(pg.connect(server.options))
+    local next_row, stream = db:copy_rows "SELECT 1 / (3 - i) AS i FROM generate_series(1, 5) i"
+    local ended = { query = [[SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND state = 'idle']],
+      parameters = { db:status().pid } }
+    local limit <const> = os.time() + 10
+    while must(other:query(ended)).rowCount == 0 do assert.is_true(os.time() < limit) end
+    local ok, err = pcall(next_row, stream)
+    support.same({ false, "22012" }, { ok, err.sqlstate })
+    assert.is_nil(next_row(stream))
+    usable(db)
+  end)
 
   it("and whose iterator is used again says so", function()
     local next_row, stream, _, closing = db:copy_rows(BIG)

@@ -169,6 +169,10 @@ describe("copy_in", function()
     { "a column that is misspelt", { { id = 1, name = "a" }, { id = 2, nmae = "b" } }, 2, nil,
       "'nmae' is not among the columns" },
     { "too many values", { { 1, "a", 1, 2 } }, 1, nil, "4 values, and there are 3 columns" },
+    { "a value far beyond the columns", { { 1, [9] = 1 } }, 1, nil,
+      "it has a value at 9, and there is no such column" },
+    { "a name in a list", { { 1, price = 2 } }, 1, nil, "it is a list, and has 'price' by name" },
+    { "a place among names", { { id = 1 }, { name = "a", [2] = "b" } }, 2, nil, "by name" },
     { "what is no row", { { 1 }, 2 }, 2, nil, "a row must be a table" },
     { "a string among rows", { { 1 }, "2\tb\t3\n" }, 2, nil, "a row must be a table" },
   }
@@ -198,6 +202,39 @@ describe("copy_in", function()
     err = failed("invalid_value", db:copy_in("items", nil, "1\ta\t1\n2\n"))
     support.same({ 2, nil }, { err.line, err.row })
     support.same({}, { table.unpack(items()) })
+  end)
+
+  it("names them whatever the table, its columns and a trigger's statements are called", function()
+    must(db:execute [[
+      CREATE TABLE "x, line 77" (a int);
+      CREATE TABLE "q"".uo,te" ("c""ol" int, "a: b" int);
+      CREATE TABLE noted (note text CHECK (note = ''));
+      CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        EXECUTE 'INSERT INTO noted VALUES (''COPY fired, line 99'')'; RETURN new; END $$;
+      CREATE TABLE fired (a int);
+      CREATE TRIGGER note BEFORE INSERT ON fired FOR EACH ROW EXECUTE PROCEDURE note()]])
+    local odd = pg.identifier 'q".uo,te'
+    for _, case in ipairs {
+      { "x, line 77", { "a" }, 2, "x, line 77", "a" },
+      { odd, { 'c"ol' }, 2, 'q".uo,te', 'c"ol' },
+      { odd, { "a: b" }, 2, 'q".uo,te', "a: b" },
+      { "fired", { "a" }, 1, "noted" },
+    } do
+      local _, err = db:copy_in(case[1], case[2], { { 1 }, { "x\nCOPY fired, line 88" } })
+      support.same({ case[3], case[4], case[5] }, { err.row, err.table, err.column })
+      support.lacks(err.context, "88")
+    end
+  end)
+
+  it("takes a column named n for what it is, and a list that begins with NULLs", function()
+    must(db:execute "CREATE TABLE counts (n int, m int)")
+    must(db:copy_in("counts", nil, { { n = 5 } }))
+    must(db:copy_in("counts", { "n", "m" }, { { n = 6 }, { nil, 7, nil, nil }, { [2] = 8 },
+      table.pack(9, nil) }))
+    must(db:copy_in("counts", { "m" }, { table.pack(nil) }))
+    support.same({ { 5, pg.null }, { 6, pg.null }, { 9, pg.null }, { pg.null, 7 }, { pg.null, 8 },
+      { pg.null, pg.null } }, { table.unpack(must(db:query { rows = "array", null = pg.null,
+        query = "SELECT n, m FROM counts ORDER BY n, m" }).rows) })
   end)
 
   it("tells the nearest name", function()

@@ -424,17 +424,6 @@ describe("an open stream", function()
       proxy:calm()
     end
   end)
-
-  it("lets go in a forked child: the parent's stream goes on", function()
-    local posix = select(2, pcall(require, "posix.unistd"))
-    if type(posix) ~= "table" then return pending "lua-posix is not installed" end
-    local count = 0
-    for _ in db:each(LARGE) do
-      count = count + 1
-      if count == 10 and posix.fork() == 0 then os.exit(0, true) end
-    end
-    assert.equal(200000, count)
-  end)
 end)
 
 describe("a limit of a stream", function()

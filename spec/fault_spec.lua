@@ -310,6 +310,24 @@ describe("a forked child", function()
     end)
   end
 
+  it("ends in the middle of a stream: the parent's stream goes on (E12)", function()
+    prints("", "run", [[
+      for _, way in ipairs { here, tls } do
+        local db <close> = assert(pg.connect(way))
+        local count = 0
+        for _ in db:each "SELECT g FROM generate_series(1, 100000) AS g" do
+          count = count + 1
+          if count == 10 then
+            local child = host.fork()
+            if child == 0 then os.exit(0, true) end
+            expect(host.wait(child) == 0)
+          end
+        end
+        expect(count == 100000, count)
+      end
+      return 0]])
+  end)
+
   -- The same in the middle of the parent's query, and of a large value.
   local MIDDLE <const> = [[
     -- A coroutine that stopped at the n-th wait of its query.

@@ -520,6 +520,15 @@ describe("what a pipeline changes in the session", function()
     must(store())
     assert.same({ 1, 2 }, value(other, "SELECT list FROM made"))
   end)
+
+  it("by another session to an insert's table makes it fail once, too", function()
+    assert(other:execute "CREATE TABLE made (id serial PRIMARY KEY, n int)")
+    local function store() return db:pipeline(function(p) p:insert("made", { n = 1 }) end) end
+    assert.equal(1, must(store())[1].insertedId)
+    assert(other:execute "ALTER TABLE made RENAME id TO key")
+    assert.equal(1, failed("undefined_column", store()).index)
+    assert.equal(2, must(store())[1].insertedId)
+  end)
 end)
 
 describe("a pipeline behind PgBouncer", function()

@@ -64,6 +64,12 @@ describe("a pipeline's results", function()
       ("long"):rep(5000), pg.bytea(("\0\\"):rep(5000)), { list = { ("x"):rep(70000) } },
       ("\\\0"):rep(200) },
     { "query", "SELECT true AS t, 1e300::float8 AS f, 'x'::bytea AS raw, ARRAY[1, 2] AS list" },
+    -- One text in a row, with other types, settings and actions.
+    { "query", "SELECT $1 AS a", pg.typed(7, "int8") },
+    { "query", "SELECT $1 AS a", pg.typed(7, "numeric") },
+    { "query", { query = "SELECT $1 AS a", parameters = { pg.typed(7, "numeric") },
+      numeric = "number", rows = "array" } },
+    { "execute", "SELECT $1 AS a", pg.typed(7, "numeric") },
     { "insert", "t", { n = 1, name = "one", tags = { "a", "b" }, doc = { x = 1 }, raw = "\0\\" } },
     { "insert", "t", { n = 2 } },
     { "insert", "t", { n = 3 } },
@@ -156,6 +162,16 @@ describe("a pipeline's results", function()
     support.same({ { 1.5 } }, results[1].rows)
     support.same({ { a = 1.5 } }, results[2].rows)
     support.same({ n = 1 }, results[3].row)
+  end)
+
+  it("belong to long strings that nobody else holds", function()
+    local function long(word, i) return (word .. i):rep(300) end
+    local results = must(db:pipeline(function(p)
+      for i = 1, 200 do p:query("SELECT $1::text AS x", long("kept", i)) end
+      collectgarbage()
+      for i = 1, 200 do assert(long("junk", i)) end
+    end))
+    for i = 1, 200 do assert.equal(long("kept", i), results[i].rows[1].x) end
   end)
 
   it("belong to the values as they were when they were queued", function()
@@ -261,6 +277,9 @@ describe("a pipeline", function()
     end)
     raises("the timeout is the whole pipeline's", function()
       db:pipeline(function(p) p:insert("t", { n = 1 }, { timeout = 1 }) end)
+    end)
+    raises("called on a pipeline, not on a string", function()
+      db:pipeline(function(p) p.insert("t", { n = 1 }) end)
     end)
     raises("a name cannot be empty", function()
       db:pipeline(function(p) p:insert("t", { [""] = 1 }) end)
@@ -379,6 +398,28 @@ describe("a pipeline that fails", function()
     assert.equal(0, count())
   end)
 
+  it("by a value that cannot be read says where that was, whatever fails after it", function()
+    local err = failed("invalid_value", db:pipeline(function(p)
+      add(p, 1)
+      p:query "SELECT (repeat('[', 5000) || repeat(']', 5000))::json AS deep"
+      p:query "SELECT 1 / 0"
+    end))
+    assert.same({ "deep", 2, 3 }, { err.column, err.index, err.of })
+    assert.is_false(err.completed)
+    assert.equal(0, count())
+    usable(db)
+  end)
+
+  it("only by reading what has come of it stands, and says so", function()
+    local err = failed("invalid_value", db:pipeline(function(p)
+      p:query "SELECT (repeat('[', 5000) || repeat(']', 5000))::json AS deep"
+      add(p, 1)
+    end))
+    assert.is_true(err.completed)
+    contains(tostring(err), "statement 1 of 2; all of them have taken effect")
+    assert.equal(1, count())
+  end)
+
   it("at its end has no place", function()
     assert(other:execute [[
       ALTER TABLE t ADD CONSTRAINT later UNIQUE (name) DEFERRABLE INITIALLY DEFERRED]])
@@ -390,6 +431,7 @@ describe("a pipeline that fails", function()
     assert.is_nil(err.sql)
     assert.is_false(err.completed)
     assert.equal("later", err.constraint)
+    contains(tostring(err), "in a pipeline: of 2 statements; none of them has taken effect")
     assert.equal(0, count())
     usable(db)
   end)
@@ -397,7 +439,8 @@ describe("a pipeline that fails", function()
   local REFUSED <const> = {
     "BEGIN", "start transaction", "COMMIT", "END", "/* x */ ROLLBACK", "ABORT", "SAVEPOINT s",
     "RELEASE s", "ROLLBACK TO s", ";BEGIN", "PREPARE TRANSACTION 'x'", "COPY t TO STDOUT",
-    " ; -- x\n;copy t FROM STDIN", "(COPY t TO STDOUT)",
+    " ; -- x\n;copy t FROM STDIN", "(COPY t TO STDOUT)", "SET client_encoding = 'LATIN1'",
+    "set local NAMES 'LATIN1'", "SELECT set_config('client_encoding', 'LATIN1', false)",
   }
 
   it("by what has no place in it is not sent", function()

@@ -20,7 +20,8 @@ typedef struct lpg_copy {
   int lead;           /* characters before the statement in what was sent */
   double ticked;      /* when hooks and other coroutines had their last turn */
   lua_Integer rows;   /* taken in */
-  lua_Integer at, to; /* of the portion at hand: given out, decoded */
+  lua_Integer at, to; /* of the portion at hand: given out, and all */
+  lua_Integer made;   /* decoded for the next one */
   lua_Integer count;  /* the server's, at the end */
   size_t sent;        /* of what is being put */
   lpg_buffer data;    /* rows to send, or a portion of what came */

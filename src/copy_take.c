@@ -107,6 +107,7 @@ static int give_portion(lua_State *L, lpg_copy *c, const lpg_op *op)
   lua_pushvalue(L, ROWS);
   lua_setiuservalue(L, AT_COPY, LPG_COPY_ROWS);
   c->at = 0;
+  c->to = c->made;
   lpg_copy_leave(L, c, op);
   return give_row(L, c);
 }
@@ -140,12 +141,12 @@ static int take_row(lua_State *L, lpg_op *op, int slot)
   do {
     c->rows++;
     if (lpg_copy_decode(L, c, plan, (lpg_copied){w->data, (size_t)w->size},
-                        ROWS, NAMES, c->to + 1, &what))
-      c->to++;
+                        ROWS, NAMES, c->made + 1, &what))
+      c->made++;
     if (what.problem)
       return misread(L, op, c, what);
-    full = c->to >= ROWS_AT_A_TIME ||
-           (double)w->size * (double)c->to > LPG_COPY_CHUNK;
+    full = c->made >= ROWS_AT_A_TIME ||
+           (double)w->size * (double)c->made > LPG_COPY_CHUNK;
   } while (!full && lpg_fetch_data(w));
   return full && !lpg_copy_overdue(op) ? give_portion(L, c, op) : LPG_CONTINUE;
 }
@@ -155,7 +156,7 @@ static int rows_on(lua_State *L, lpg_op *op, int slot)
 {
   lpg_copy *c = lua_touserdata(L, AT_COPY);
   (void)slot;
-  if (c->to > 0 && !op->misread)
+  if (c->made > 0 && !op->misread)
     return give_portion(L, c, op);
   return LPG_CONTINUE;
 }
@@ -174,7 +175,7 @@ static int rows_done(lua_State *L, lpg_op *op, int slot)
     lpg_outcome_fail(L, AT_SLOT, AT_SQL);
     return lua_error(L);
   }
-  if (c->to > 0)
+  if (c->made > 0)
     return give_portion(L, c, op);
   lpg_op_end(L, AT_SLOT);
   return 0;
@@ -196,7 +197,7 @@ static int row(lua_State *L)
   op->result = take_row;
   op->rest = rows_on;
   op->done = rows_done;
-  c->at = c->to = 0;
+  c->at = c->to = c->made = 0;
   lua_getiuservalue(L, AT_COPY, LPG_COPY_NAMES);
   lua_createtable(L, ROWS_AT_A_TIME, 0);
   return lpg_await(L, LUA_OK, AT_SLOT);

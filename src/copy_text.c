@@ -233,72 +233,96 @@ static bool put_cell(lua_State *L, writer *w, int i)
   return done;
 }
 
-/* A list of values, in the order of the columns. */
-static bool put_list(lua_State *L, writer *w, int row, size_t length)
+static bool is_column(lua_State *L, const writer *w, int index)
 {
-  int count = w->outlets->count;
-  if (length > (size_t)count) {
-    snprintf(w->fault.text, sizeof w->fault.text,
-             "it has %d values, and there are %d columns", (int)length, count);
-    return false;
-  }
-  for (int i = 0; i < count; i++) {
-    lua_rawgeti(L, row, i + 1);
-    if (!put_cell(L, w, i))
-      return false;
-  }
-  return true;
-}
-
-/* A key that is no column: misspelt, it would go unnoticed. */
-static bool refuse_key(lua_State *L, writer *w, int row)
-{
-  for (lua_pushnil(L); lua_next(L, row); lua_pop(L, 1)) {
-    bool known = false;
-    for (int i = 0; !known && i < w->outlets->count; i++) {
-      lua_rawgeti(L, w->names, i + 1);
-      known = lua_rawequal(L, -1, -3);
-      lua_pop(L, 1);
-    }
-    if (known)
-      continue;
-    snprintf(w->fault.text, sizeof w->fault.text,
-             "'%.100s' is not among the columns",
-             lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2)
-                                            : luaL_typename(L, -2));
-    lua_pop(L, 2);
-    break;
-  }
-  return false;
-}
-
-/* Values by the columns' names. */
-static bool put_keyed(lua_State *L, writer *w, int row)
-{
-  int count = w->outlets->count, found = 0, entries = 0;
-  for (int i = 0; i < count; i++) {
+  bool known = false;
+  for (int i = 0; !known && i < w->outlets->count; i++) {
     lua_rawgeti(L, w->names, i + 1);
-    found += lua_rawget(L, row) != LUA_TNIL;
+    known = lua_rawequal(L, -1, index);
+    lua_pop(L, 1);
+  }
+  return known;
+}
+
+static bool is_n(lua_State *L, int key)
+{
+  return lua_type(L, key) == LUA_TSTRING &&
+         strcmp(lua_tostring(L, key), "n") == 0 && lua_isinteger(L, key + 1);
+}
+
+/* Whether the row has a place for the key; the `n` of table.pack needs none. */
+static bool is_known(lua_State *L, const writer *w, int key, bool list)
+{
+  if (!list)
+    return is_column(L, w, key);
+  lua_Integer place = lua_isinteger(L, key) ? lua_tointeger(L, key) : 0;
+  return (place >= 1 && place <= w->outlets->count) || is_n(L, key);
+}
+
+/* What has no column would go unnoticed: misspelt, or one too many. */
+static bool refuse_key(lua_State *L, writer *w, int row, bool list)
+{
+  int count = w->outlets->count, key = row + 1;
+  bool unknown = false;
+  lua_pushnil(L);
+  while (!unknown && lua_next(L, row)) {
+    unknown = !is_known(L, w, key, list);
+    lua_settop(L, key);
+  }
+  char *text = w->fault.text;
+  size_t size = sizeof w->fault.text, length = lua_rawlen(L, row);
+  if (unknown && lua_type(L, key) == LUA_TSTRING)
+    snprintf(text, size,
+             list ? "it is a list, and has '%.100s' by name"
+                  : "'%.100s' is not among the columns",
+             lua_tostring(L, key));
+  else if (unknown && length > (size_t)count)
+    snprintf(text, size, "it has %zu values, and there are %d columns", length,
+             count);
+  else if (unknown && lua_isinteger(L, key))
+    snprintf(text, size, "it has a value at %lld, and %s",
+             (long long)lua_tointeger(L, key),
+             list ? "there is no such column" : "others by name");
+  else if (unknown)
+    snprintf(text, size, "it has a %s as a key", luaL_typename(L, key));
+  lua_settop(L, row);
+  return !unknown;
+}
+
+/* Values in the order of the columns, or by their names. */
+static bool put_cells(lua_State *L, writer *w, int row, bool list)
+{
+  int found = 0, entries = 0;
+  for (int i = 0; i < w->outlets->count; i++) {
+    if (!list)
+      lua_rawgeti(L, w->names, i + 1);
+    int type = list ? lua_rawgeti(L, row, i + 1) : lua_rawget(L, row);
+    found += type != LUA_TNIL;
     if (!put_cell(L, w, i))
       return false;
   }
   for (lua_pushnil(L); lua_next(L, row); lua_pop(L, 1))
     entries++;
-  return found == entries || refuse_key(L, w, row);
+  return found == entries || refuse_key(L, w, row, list);
 }
 
-/* What table.pack makes of nothing but nils: {n = 2}. */
-static bool is_packed(lua_State *L, int row)
+/* Whether values go by place. What table.pack makes of nothing but nils is
+ * {n = 2}. */
+static bool is_list(lua_State *L, const writer *w, int row)
 {
+  if (lua_rawlen(L, row) > 0)
+    return true;
   lua_pushnil(L);
-  bool packed = lua_next(L, row) && lua_type(L, -2) == LUA_TSTRING &&
-                strcmp(lua_tostring(L, -2), "n") == 0 && lua_isinteger(L, -1);
-  if (packed) {
+  if (!lua_next(L, row))
+    return false;
+  int key = row + 1;
+  bool list = lua_type(L, key) == LUA_TNUMBER;
+  if (!list && is_n(L, key) && !is_column(L, w, key)) {
     lua_pop(L, 1);
-    packed = !lua_next(L, row);
+    list = !lua_next(L, row);
   }
   lua_settop(L, row);
-  return packed;
+  return list;
 }
 
 /* The row on the top of the stack, which it takes away. e */
@@ -312,9 +336,7 @@ static bool put_row(lua_State *L, writer *w)
              luaL_typename(L, row));
     done = false;
   } else {
-    size_t length = lua_rawlen(L, row);
-    bool list = length > 0 || is_packed(L, row);
-    done = list ? put_list(L, w, row, length) : put_keyed(L, w, row);
+    done = put_cells(L, w, row, is_list(L, w, row));
     if (w->outlets->count == 0)
       lpg_buffer_char(&w->copy->data, '\n');
   }

@@ -148,7 +148,7 @@ static int fail(lua_State *L, lpg_op *op, int slot)
 {
   lpg_pipeline *p = lua_touserdata(L, PIPE);
   const lpg_wire *w = &op->conn->wire;
-  bool told = w->failure && w->stop == LPG_RUNS;
+  bool told = w->failure && w->stop == LPG_RUNS && !op->misread;
   int number = told ? w->failed - p->lead : p->answered;
   bool known = number >= 0 && number < lpg_count_items(p);
   p->failed = known ? number + 1 : 0;

@@ -71,11 +71,12 @@ void lpg_queue_drop_sent(lpg_pipeline *p, const lpg_item *next)
 
 /* --- queueing --------------------------------------------------------- */
 
-/* The word that decides what the statement is. */
-static void first_word(const char *sql, char word[LPG_WORD])
+/* The word that decides what the statement is. Answers what follows it. */
+static const char *first_word(const char *sql, char word[LPG_WORD])
 {
   for (sql = lpg_next_word(sql, word); !*word && *sql == ';';)
     sql = lpg_next_word(sql + 1, word);
+  return sql;
 }
 
 static bool among(const char *word, const char *const *words)
@@ -112,6 +113,21 @@ static int refuse_statement(lua_State *L)
   return lpg_queue_refuse(L);
 }
 
+/* What is sent after it would be stored as other text. */
+static bool sets_encoding(const char *sql)
+{
+  static const char *const scopes[] = {"session", "local", NULL};
+  char word[LPG_WORD];
+  bool named = lpg_mentions(sql, "client_encoding");
+  const char *rest = first_word(sql, word);
+  if (strcmp(word, "set") != 0)
+    return named && lpg_mentions(sql, LPG_SETTER);
+  rest = lpg_next_word(rest, word);
+  if (among(word, scopes))
+    lpg_next_word(rest, word);
+  return named || strcmp(word, "names") == 0;
+}
+
 /* Pushes the fields of an error when the statement cannot be in a pipeline: a
  * COPY would never end there, and all of it is one transaction. e */
 static bool unfit(lua_State *L, const char *word)
@@ -121,6 +137,13 @@ static bool unfit(lua_State *L, const char *word)
   if (strcmp(word, "copy") == 0) {
     lpg_error_new(L, "wrong_action", "COPY has no place in a pipeline");
     lpg_error_fix(L, "Run it on the connection, before or after.");
+    return true;
+  }
+  if (sets_encoding(lua_tostring(L, SQL))) {
+    lpg_error_new(L, "wrong_action",
+                  "client_encoding has no place in a pipeline: text is UTF-8 "
+                  "here, and what follows would be stored wrong");
+    lpg_error_fix(L, "Leave it out.");
     return true;
   }
   if (!among(word, savepoints) &&

@@ -35,6 +35,26 @@ static bool ends_ready(const char *bytes, size_t size)
          memcmp(bytes + size - sizeof ready - 1, ready, sizeof ready) == 0;
 }
 
+/* ErrorResponse has its severity untranslated, too, as a field of its own, and
+ * ends of fields are the only NULs in texts. One that is larger than the bytes
+ * at hand is noticed by that: libpq takes its end along. */
+static bool has_error(const char *bytes, size_t size)
+{
+  static const char *const severities[] = {"ERROR", "FATAL", "PANIC"};
+  enum { FIELD = sizeof "VERROR" + 1 }; /* the next field is C */
+  const char *end = bytes + size;
+  while ((bytes = memchr(bytes, 0, (size_t)(end - bytes))) != NULL) {
+    bytes++;
+    if (end - bytes < FIELD)
+      return false;
+    for (int i = 0; i < 3; i++)
+      if (bytes[0] == 'V' && bytes[FIELD - 1] == 'C' &&
+          memcmp(bytes + 1, severities[i], FIELD - 2) == 0)
+        return true;
+  }
+  return false;
+}
+
 lpg_sight lpg_watch(PGconn *pg)
 {
   char bytes[16 * 1024];
@@ -44,7 +64,8 @@ lpg_sight lpg_watch(PGconn *pg)
   long size =
       secure ? peek_secure(pg, bytes, sizeof bytes)
              : recv(PQsocket(pg), bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
-  if (size > 0 && ends_ready(bytes, (size_t)size))
+  if (size > 0 &&
+      (ends_ready(bytes, (size_t)size) || has_error(bytes, (size_t)size)))
     return LPG_REFUSED;
   if (size > 0) /* a record of TLS hides the next one */
     return secure || size == sizeof bytes ? LPG_SPEAKS : LPG_REMARKS;

@@ -12,7 +12,7 @@ typedef enum lpg_sight {
   LPG_REMARKS, /* little enough to be left where it is: libpq would take along
                   what follows it meanwhile */
   LPG_SPEAKS,  /* more, or the end of the connection: for libpq to take in */
-  LPG_REFUSED  /* the server waits for the next statement */
+  LPG_REFUSED  /* the server has told an error, or waits for a statement */
 } lpg_sight;
 
 lpg_sight lpg_watch(PGconn *pg);

@@ -37,9 +37,34 @@ function copy_error.failure(db, what, problem)
     tostring(problem)) }, db))
 end
 
--- "COPY t, line 5, column x: "abc"", in the server's language; the last of a stack of calls. What
--- was in the line is data, and no place.
-local PLACE <const> = "COPY [^\n]-, %D-(%d+)([^\n]*)"
+--- The table's own name, of `"schema"."table"`.
+local function plain_name(quoted)
+  return (quoted:gsub('"([^"]*)"', "\0[%1\0]"):gsub("\0%]\0%[", '"'):gsub("^.*\0%]%.", "")
+    :gsub("\0[%[%]]", ""))
+end
+
+--- Where "COPY t, line 5, column x: "abc"" begins, in the server's language, at the end of a stack
+--- of calls; up to where it tells no data; the line, and what follows. Statements of functions, and
+--- what was in the line, may read like it.
+local function place_of(context, name)
+  local words = "COPY " .. name .. ", "
+  local from = 1
+  while from do
+    local line, at, rest = context:match("^[^%d\n]-(%d+)()([^\n]*)", from + #words)
+    if line and context:sub(from, from + #words - 1) == words then return from, at, line, rest end
+    from = context:find("\n", from, true)
+    from = from and from + 1
+  end
+end
+
+--- The longest of the names with which the text begins; else what is before a colon.
+local function column_in(rest, names)
+  local text, longest = rest:match "^, %S+ (.+)$", nil
+  for _, name in ipairs(text and names or {}) do
+    if text:sub(1, #name) == name and #name > #(longest or "") then longest = name end
+  end
+  return longest or text and (text:match "^(.-):" or text)
+end
 
 --- Completes the error of COPY ... FROM STDIN: the line that the server names, which is the row
 --- where rows were sent.
@@ -48,16 +73,13 @@ local PLACE <const> = "COPY [^\n]-, %D-(%d+)([^\n]*)"
 ---@param job { quoted: string, names: string[]?, rows: boolean }
 ---@return pg.Error
 function copy_error.explain(db, err, job)
-  local context = err.context
-  err.table = err.table or (job.quoted:gsub('^.*"%."', ""):gsub('"', ""))
-  local from = context and context:find "COPY [^\n]-, %D-%d+"
+  local context, name = err.context or "", plain_name(job.quoted)
+  err.table = err.table or name
+  local from, at, line, rest = place_of(context, name)
   if from then
-    local line, rest = context:match(PLACE, from)
-    local column = rest:match "^, %S+ (.-): " or rest:match "^, %S+ (.-)$"
-    for _, name in ipairs(column and not err.column and job.names or {}) do
-      if name == column then err.column = name end
-    end
-    err.context = context:sub(1, from - 1) .. context:match("COPY [^\n]-, %D-%d+[^:\n]*", from)
+    local column = column_in(rest, job.names)
+    err.column = column or err.column
+    err.context = context:sub(1, at - 1) .. (column and rest:match "^, %S+ " .. column or "")
     err[job.rows and "row" or "line"] = math.tointeger(line)
     errors.advise(err)
     if job.rows then

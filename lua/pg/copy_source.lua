@@ -143,7 +143,7 @@ end
 local function columns_of(job, relation)
   if job.columns then return job.columns end
   local first = job.list and job.list[1] or job.first
-  if type(first) == "table" and #first == 0 and next(first) ~= nil then
+  if type(first) == "table" and rawlen(first) == 0 and type(next(first)) == "string" then
     return sql.names(first, 4)
   end
   return copy_source.stored_columns(relation)

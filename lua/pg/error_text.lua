@@ -172,6 +172,10 @@ local function code(e)
   return " (" .. e.sqlstate .. (e.condition and " " .. e.condition or "") .. ")"
 end
 
+-- What has become of a pipeline, by `completed`.
+local EFFECT <const> = { [false] = "; none of them has taken effect",
+  [true] = "; all of them have taken effect" }
+
 ---@param e pg.Error
 ---@param raw table
 ---@return string
@@ -200,8 +204,8 @@ function M.block(e, raw)
   if type(e.fixes) ~= "table" or e.fixes[1] ~= e.hint then
     add("hint: ", e.hint)
   end
-  add("in a pipeline: ", e.index and e.of and ("statement %d of %d%s"):format(e.index, e.of,
-    e.completed == false and "; none of them has taken effect" or ""))
+  add("in a pipeline: ", e.of and (e.index and ("statement %d of %d"):format(e.index, e.of)
+    or ("of %d statement%s"):format(e.of, e.of == 1 and "" or "s")) .. (EFFECT[e.completed] or ""))
   add("at: ", where_in_table(e))
   -- What "at" has said is not said again.
   add("where: ", e.parameter and e.context and e.context:gsub("unnamed portal parameter %$%d+$", "")

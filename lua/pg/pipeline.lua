@@ -3,6 +3,7 @@
 -- transaction. The core queues and sends (src/pipeline.h); here are insert, and
 -- what is told of a failure.
 local core = require "pg.core"
+local catalog = require "pg.catalog"
 local insert = require "pg.insert"
 local options = require "pg.options"
 local sql = require "pg.sql"
@@ -56,11 +57,12 @@ end
 ---@return pg.Error?
 function methods:insert(target, columns, given)
   local state = private[self]
-  local last = state and state.last
+  if not state then error("insert is called on a pipeline, not on a " .. type(self), 2) end
+  local last = state.last
   local values = last and given == nil and type(columns) == "table"
     and getmetatable(columns) == nil and same_text(last, target, columns)
   if values then return queue(self, state, last.job, last.statement, values, {}) end
-  if not state or not core.pipeline_open(self) then error("the pipeline has ended", 2) end
+  if not core.pipeline_open(self) then error("the pipeline has ended", 2) end
   local job = insert.job(state.db, target, columns, given, false, 2, insert.check)
   local statement, err = insert.statement(job)
   if not statement then
@@ -81,7 +83,10 @@ local function explain(p, state, err)
   if err.completed == nil then err.completed = false end
   if not err.index then return err end
   local failed = state.inserts[err.index]
-  if failed then insert.explain(failed.job, failed.statement, err) end
+  if not failed then return err end
+  local job, statement = failed.job, failed.statement
+  insert.explain(job, statement, err)
+  catalog.renewed(job.db, job.quoted, statement.relation, err) -- for the next one
   return err
 end
 

@@ -5,7 +5,8 @@ local core = require "pg.core"
 local pg = require "pg"
 
 local logs = {}
-if not (arg[1]:find "rows$" or arg[1] == "each" or arg[1] == "copy_in" or arg[1] == "copy_out") then
+local NEEDS_LOGS <const> = { insert = true, pipeline = true, singly = true, copy_list = true }
+if NEEDS_LOGS[arg[1]] then
   for i = 0, 99999 do
     logs[i + 1] = { level = i % 9 > 0 and "info" or "error", message = "some message " .. i,
       created_at = ("2026-01-15T10:30:%02d"):format(i % 60) }
