@@ -605,7 +605,8 @@ describe("a check", function()
   it("leaves the session as it was", function()
     local function session()
       return { db:status(), value(db, "SELECT string_agg(name || setting, ',' ORDER BY name) "
-        .. "FROM pg_settings"), value(db, "SELECT count(*) FROM pg_prepared_statements WHERE from_sql"),
+        .. "FROM pg_settings"),
+        value(db, "SELECT count(*) FROM pg_prepared_statements WHERE from_sql"),
         value(db, "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()") }
     end
     local before = session()

@@ -172,7 +172,6 @@ describe("copy_in", function()
     { "a value far beyond the columns", { { 1, [9] = 1 } }, 1, nil,
       "it has a value at 9, and there is no such column" },
     { "a name in a list", { { 1, price = 2 } }, 1, nil, "it is a list, and has 'price' by name" },
-    { "a place among names", { { id = 1 }, { name = "a", [2] = "b" } }, 2, nil, "by name" },
     { "what is no row", { { 1 }, 2 }, 2, nil, "a row must be a table" },
     { "a string among rows", { { 1 }, "2\tb\t3\n" }, 2, nil, "a row must be a table" },
   }

@@ -419,6 +419,18 @@ describe("a pipeline in a transaction", function()
     assert.equal(2, count())
   end)
 
+  it("is not sent when a statement fails it meanwhile", function()
+    local err = failed("invalid_parameter", db:transaction(function(tx)
+      failed("transaction_failed", tx:pipeline(function(p)
+        add(p, 1)
+        tx:query("SELECT $1::int", print)
+      end))
+      return "fine"
+    end))
+    assert.equal(1, err.parameter)
+    assert.equal(0, count())
+  end)
+
   it("by a refused statement spoils it, too", function()
     local err = failed("wrong_action", db:transaction(function(tx)
       tx:pipeline(function(p) p:execute "COMMIT" end)

@@ -246,7 +246,7 @@ describe("a pipeline", function()
 
   it("is of no use after its end", function()
     local kept
-    must(db:pipeline(function(p) kept = p add(p, 1) end))
+    must(db:pipeline(function(p) kept = p p:insert("t", { n = 1 }) end))
     for _, method in ipairs { "query", "execute", "update", "delete" } do
       raises("the pipeline has ended", function() kept[method](kept, "SELECT 1") end)
     end

@@ -59,8 +59,9 @@ describe("a statement that recurs", function()
     assert(db:execute "CREATE TABLE t (i int PRIMARY KEY)")
     for sql, prepared in pairs {
       ["SELECT 1"] = 1, [" /* a */ (SELECT 1)"] = 1, ["VALUES (1)"] = 1, ["TABLE t"] = 1,
-      ["WITH a AS (SELECT 1) SELECT * FROM a"] = 1, ["INSERT INTO t SELECT 1 WHERE false"] = 1,
-      ["UPDATE t SET i = 1"] = 1, ["DELETE FROM t"] = 1, ["SHOW work_mem"] = 0,
+      ["WITH a AS (SELECT 1) SELECT * FROM a"] = 1, ["INSERT INTO t SELECT 1 WHERE false"] = 0,
+      ["UPDATE t SET i = 1"] = 0, ["DELETE FROM t"] = 0, ["SHOW work_mem"] = 0,
+      ["WITH a AS (DELETE FROM t RETURNING *) SELECT * FROM a"] = 0,
       ["EXPLAIN SELECT 1"] = 0, ["SET work_mem = '4MB'"] = 0, ["DO 'BEGIN END'"] = 0, [""] = 0,
     } do
       assert(db:execute "DEALLOCATE ALL")
@@ -80,15 +81,26 @@ describe("a statement that recurs", function()
     end)
   end)
 
+  it("is not where it writes: a value is stored as the column wants it now", function()
+    assert(other:execute "CREATE TABLE t (code int)")
+    often(function() must(db:execute("INSERT INTO t VALUES ($1)", "007")) end)
+    assert(other:execute "TRUNCATE t; ALTER TABLE t ALTER code TYPE text")
+    must(db:execute("INSERT INTO t VALUES ($1)", "007"))
+    same({ { code = "007" } }, rows "SELECT code FROM t")
+  end)
+
   it("gives the same by all actions and db:each, left early or not", function()
     assert(db:execute "CREATE TABLE t (i int)")
+    local insert <close> = assert(db:prepare "INSERT INTO t VALUES ($1)")
+    local update <close> = assert(db:prepare "UPDATE t SET i = i")
+    local delete <close> = assert(db:prepare "DELETE FROM t WHERE i = $1")
     often(function(n)
       for row in db:each("SELECT i FROM generate_series(1, $1::int) AS i", 100 * n) do
         if row.i == 70 then break end
       end
-      assert.equal(1, must(db:execute("INSERT INTO t VALUES ($1)", n)).rowCount)
-      assert.equal(n, must(db:update "UPDATE t SET i = i").rowCount)
-      assert.equal(0, must(db:delete("DELETE FROM t WHERE i = $1", -n)).rowCount)
+      assert.equal(1, must(insert:execute(n)).rowCount)
+      assert.equal(n, must(update:update()).rowCount)
+      assert.equal(0, must(delete:delete(-n)).rowCount)
     end)
     assert.equal(4, names())
     assert.equal(7, value(db, "SELECT count(*) FROM t"))
@@ -103,11 +115,12 @@ describe("a statement that recurs", function()
       { pg.json "w", pg.typed("5", "text"), pg.typed({ 1 }, "int[]"), "", 1 << 62 },
       { pg.null, pg.null, { pg.null, 1 }, "\\\\", "NaN" }, { {}, "", "{}", "a\\b", 1e300 },
     }
+    local insert <close> = assert(db:prepare "INSERT INTO t VALUES ($1, $2, $3, $4, $5)")
     for round = 1, 7 do
       for from = 0, #given - 1 do
         local list = given[(from * round) % #given + 1]
         local v = { table.unpack(list, 1, 5) }
-        must(db:execute("INSERT INTO t VALUES ($1, $2, $3, $4, $5)", table.unpack(v, 1, 5)))
+        must(insert:execute(table.unpack(v, 1, 5)))
         must(other:execute("INSERT INTO u VALUES ($1, $2, $3, $4, $5)", table.unpack(v, 1, 5)))
       end
     end
@@ -141,10 +154,10 @@ describe("a statement that recurs", function()
 
   it("does its work once when a value is refused (Q22)", function()
     assert(other:execute "CREATE SEQUENCE runs; CREATE TABLE t (i int, n int CHECK (n > 0))")
-    local sql = "INSERT INTO t VALUES (nextval('runs'), $1)"
+    local insert <close> = assert(db:prepare "INSERT INTO t VALUES (nextval('runs'), $1)")
     often(function(n)
-      must(db:execute(sql, n))
-      failed("constraint_violation", db:execute(sql, -n))
+      must(insert:execute(n))
+      failed("constraint_violation", insert:execute(-n))
     end)
     assert.equal(14, value(other, "SELECT last_value FROM runs"))
   end)
@@ -322,17 +335,17 @@ describe("a prepared statement under a change of its table", function()
   end)
 
   it("stores a value that only the new type holds at once", function()
-    local insert <const> = "INSERT INTO t (id) VALUES ($1)"
-    often(function(i) must(db:execute(insert, i)) end)
+    local insert <close> = assert(db:prepare "INSERT INTO t (id) VALUES ($1)")
+    often(function(i) must(insert:execute(i)) end)
     must(other:execute "TRUNCATE t; ALTER TABLE t ALTER id TYPE bigint")
-    must(db:execute(insert, 1 << 40))
+    must(insert:execute(1 << 40))
     same({ { id = 1 << 40 } }, rows "SELECT id FROM t")
-    often(function() must(db:execute(insert, 1 << 41)) end)
+    often(function() must(insert:execute(1 << 41)) end)
     must(other:execute "TRUNCATE t; ALTER TABLE t ALTER id TYPE bytea USING NULL")
     often(function()
       for _, bytes in ipairs { "\\x41", "a\\b", "\0", "a", "\\\\" } do
         must(db:execute("DELETE FROM t"))
-        must(db:execute(insert, bytes))
+        must(insert:execute(bytes))
         same({ { id = bytes } }, rows "SELECT id FROM t")
       end
     end)

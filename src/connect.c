@@ -157,7 +157,9 @@ static int set_up(lua_State *L, lpg_op *op, int slot)
   if (c->version < OLDEST)
     return refuse_version(L, op, slot);
   learn_encoding(c);
-  lpg_limits limits = {lpg_left_until(op->deadline), 1 << 16, true};
+  lpg_limits limits = {.timeout = lpg_left_until(op->deadline),
+                       .result = 1 << 16,
+                       .strict = true};
   lpg_request request = {.kind = LPG_STATEMENT,
                          .sql = lpg_connect_push_setup(L, c, false)};
   op->stage = SETTING_UP;

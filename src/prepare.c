@@ -87,7 +87,7 @@ static const Oid *keep_types(lua_State *L, int index, const Oid *types,
 static bool may_prepare(const lpg_conn *c, const lpg_statement *s, bool eager)
 {
   bool room = c->pooler ? c->names < POOLER_NAMES : c->retired < RETIRED;
-  return room && (s->runs > RUNS || eager);
+  return room && (eager || (s->runs > RUNS && !s->writes));
 }
 
 /* Under another search_path the text may mean another table. The server then

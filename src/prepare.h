@@ -3,6 +3,9 @@
  * comes again is prepared under a name in the trip of a run; names that are
  * given up are closed in the trip of a later statement. The types that were
  * declared in Parse stay with the name: a call with others runs unnamed.
+ * What writes gets a name at the program's word alone (db:prepare): where a
+ * column's type changes under it, a value would be stored as the server casts
+ * it from the old type, and nobody would be told.
  * "e" in a comment: may raise a Lua error (memory only). */
 #ifndef LPG_PREPARE_H
 #define LPG_PREPARE_H

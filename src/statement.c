@@ -12,17 +12,28 @@
 enum { GENERATION = 256, GENERATION_BYTES = 512 * 1024, LONGEST = 32 * 1024 };
 enum { YOUNG = 1, OLD, COUNT, BYTES };
 
-/* What can be prepared and run as often as one likes, in a pipeline. */
-static bool recurs(const char *sql)
+static bool among(const char *word, const char *const *words)
 {
-  static const char *const words[] = {"select", "insert", "update", "delete",
-                                      "merge",  "with",   "values", "table"};
-  char word[LPG_WORD];
-  lpg_next_word(sql, word);
-  for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-    if (strcmp(word, words[i]) == 0)
+  for (; *words; words++)
+    if (strcmp(word, *words) == 0)
       return true;
   return false;
+}
+
+/* What can be prepared and run as often as one likes, in a pipeline; and does
+ * it write? */
+static void classify(lpg_statement *s, const char *sql)
+{
+  static const char *const reads[] = {"select", "values", "table", NULL};
+  static const char *const writes[] = {"insert", "update", "delete", "merge",
+                                       NULL};
+  char word[LPG_WORD];
+  lpg_next_word(sql, word);
+  bool with = strcmp(word, "with") == 0;
+  s->writes = among(word, writes);
+  for (int i = 0; with && writes[i]; i++)
+    s->writes |= lpg_mentions(sql, writes[i]);
+  s->recurs = with || s->writes || among(word, reads);
 }
 
 lpg_statement *lpg_statement_new(lua_State *L, int sql, int count)
@@ -33,7 +44,8 @@ lpg_statement *lpg_statement_new(lua_State *L, int sql, int count)
   memset(s, 0, sizeof *s);
   s->count = count;
   s->sets = lpg_mentions(lua_tostring(L, sql), LPG_SETTER);
-  s->recurs = lua_rawlen(L, sql) <= LONGEST && recurs(lua_tostring(L, sql));
+  if (lua_rawlen(L, sql) <= LONGEST)
+    classify(s, lua_tostring(L, sql));
   return s;
 }
 

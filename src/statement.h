@@ -18,7 +18,8 @@ typedef struct lpg_statement {
   bool binary; /* its columns pay in binary */
   bool sets;   /* its text mentions set_config */
   bool seen;   /* its columns are known */
-  bool recurs; /* it is worth a name: prepare.h */
+  bool recurs; /* it can be prepared: prepare.h */
+  bool writes;
   bool prepared;
   int runs;
   unsigned epoch;      /* the settings', that its name was last good in */
