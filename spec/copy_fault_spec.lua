@@ -281,7 +281,7 @@ describe("a COPY TO that is left in the middle (L3)", function()
     end)
   end
 
-  it("and whose error came along with rows gives none of them after it", function()
+  it("and whose error came along with rows gives none of them, and no end, after it", function()
     local other <close> = must(pg.connect(server.options))
     local next_row, stream = db:copy_rows "SELECT 1 / (3 - i) AS i FROM generate_series(1, 5) i"
     local ended = { query = [[SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND state = 'idle']],
@@ -290,7 +290,7 @@ describe("a COPY TO that is left in the middle (L3)", function()
     while must(other:query(ended)).rowCount == 0 do assert.is_true(os.time() < limit) end
     local ok, err = pcall(next_row, stream)
     support.same({ false, "22012" }, { ok, err.sqlstate })
-    assert.is_nil(next_row(stream))
+    raises("db:copy_rows has ended", function() next_row(stream) end) -- not nil, as at a good end
     usable(db)
   end)
 
@@ -299,7 +299,7 @@ describe("a COPY TO that is left in the middle (L3)", function()
     assert.equal(1, next_row(stream).i)
     raises("busy with the rows of db:copy_rows", function() db:query "SELECT 1" end)
     do local _ <close> = closing end
-    raises("closed", function() next_row(stream) end)
+    raises("has ended", function() next_row(stream) end)
     usable(db)
     db:transaction(function(tx)
       next_row, stream = tx:copy_rows(BIG)

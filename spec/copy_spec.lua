@@ -529,6 +529,7 @@ describe("COPY's options", function()
     { "unknown option 'format'", function() db:copy_rows("items", { format = "csv" }) end },
     { "the source must be a list of rows, a function, a file or a string, not a nil",
       function() db:copy_in("items", nil, nil) end },
+    { "one row goes as { row }", function() db:copy_in("items", nil, { id = 1, name = "a" }) end },
     { "not a table of strings", function() db:copy_in("items", nil, { "1" }, { raw = true }) end },
     { "the sink must be a function or a file, not a nil", function() db:copy_out "items" end },
     { "rows are sent as they have to be", function()

@@ -195,6 +195,18 @@ describe("db:each", function()
     same({ nil, nil }, { next_a(a), next_b(b) }) -- it stays at its end
     assert(close_a and close_b)
   end)
+
+  it("asked again after its error raises again, and gives no end", function()
+    for _, before in ipairs { 1, 2, 63, 64, 65, 200 } do
+      local step, stream, _, closing <close> =
+        db:each("SELECT 1 / ($1::int - g) FROM generate_series(0, 300) AS g", before)
+      for _ = 1, before do assert.truthy(step(stream)) end
+      failed("invalid_value", nil, select(2, pcall(step, stream)))
+      support.raises("db:each has ended", function() step(stream) end)
+      assert.truthy(closing)
+    end
+    usable()
+  end)
 end)
 
 describe("a loop that is left early", function()
@@ -332,7 +344,7 @@ describe("an open stream", function()
       assert.equal(1, step(stream).i)
       assert(closing)
     end
-    raises("closed", function() step(stream) end)
+    raises("has ended", function() step(stream) end)
     usable()
   end)
 
@@ -540,7 +552,7 @@ describe("a stream under a wait function", function()
     assert.is_nil(problem)
     do local early <close> = closing end -- luacheck: ignore early (while it waits there)
     loop.run()
-    assert.is_true(problem.kind == "cancelled" or problem:find "db:each is closed" ~= nil)
+    assert.is_true(problem.kind == "cancelled" or problem:find "db:each has ended" ~= nil)
     loop.run(function() usable(own) end)
   end)
 

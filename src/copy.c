@@ -14,6 +14,9 @@
 static const char *const name = "pg.copy/1";
 
 enum { KEEP = 2 * LPG_COPY_CHUNK };
+/* A socket with room takes so much at once. Where it does not, libpq reads, and
+ * takes an error along that nobody hears before the end. */
+enum { PART = 16 * 1024 };
 static const double SLICE = 0.05;
 
 lpg_copy *lpg_copy_check(lua_State *L, int index)
@@ -195,7 +198,7 @@ static int put_on(lua_State *L, lpg_op *op, int slot)
                           : lua_tolstring(L, AT_ARGUMENT, &size);
   if (c->sent < size) {
     size_t left = size - c->sent;
-    size_t part = left < LPG_COPY_CHUNK ? left : LPG_COPY_CHUNK;
+    size_t part = left < PART ? left : PART;
     if (!lpg_wire_put(w, bytes + c->sent, part))
       return w->broken ? LPG_CONTINUE : luaL_error(L, "not enough memory");
     c->sent += part;

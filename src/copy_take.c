@@ -172,6 +172,7 @@ static int rows_done(lua_State *L, lpg_op *op, int slot)
       op->elapsed = lpg_now() - op->conn->wire.started;
       lpg_outcome_describe(L, op);
     }
+    c->closed = true; /* a further call must not look like the end */
     lpg_outcome_fail(L, AT_SLOT, AT_SQL);
     return lua_error(L);
   }
@@ -187,7 +188,7 @@ static int row(lua_State *L)
 {
   lpg_copy *c = lpg_copy_check(L, 1);
   if (c->closed)
-    return lpg_raise(L, "the iterator of db:copy_rows is closed");
+    return lpg_raise(L, "the iterator of db:copy_rows has ended");
   if (c->at < c->to && (c->ended || c->hold.conn))
     return give_row(L, c);
   if (c->ended)

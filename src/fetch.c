@@ -189,14 +189,14 @@ static lpg_step copy_out(lpg_wire *w)
 static lpg_sight watch(lpg_wire *w)
 {
   bool awaited = w->awaited, direct = leave_relay(w);
-  lpg_sight sight = direct ? lpg_watch(w->pg) : LPG_NOTHING;
+  lpg_sight sight = direct ? lpg_watch(w->pg) : LPG_BLIND;
   w->awaited = false;
   if (sight == LPG_REFUSED)
     lpg_wire_put_end(w, "the server has refused it");
   if (!direct)
     pump(w);
   else if (sight == LPG_REFUSED || sight == LPG_SPEAKS ||
-           (sight == LPG_NOTHING && awaited))
+           (sight == LPG_BLIND && awaited))
     absorb(w);
   return sight;
 }

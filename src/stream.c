@@ -37,8 +37,7 @@ int lpg_stream_give(lua_State *L, int index)
   }
   if (lua_getiuservalue(L, index, LPG_STREAM_ERROR) == LUA_TNIL)
     return 1; /* the end */
-  lua_pushnil(L);
-  lua_setiuservalue(L, index, LPG_STREAM_ERROR);
+  s->closed = true; /* a further call must not look like the end */
   return lua_error(L);
 }
 
@@ -47,7 +46,7 @@ static int next(lua_State *L)
 {
   lpg_stream *s = luaL_checkudata(L, 1, name);
   if (s->closed)
-    return lpg_raise(L, "the iterator of db:each is closed");
+    return lpg_raise(L, "the iterator of db:each has ended");
   if (!s->ended && !s->hold.conn)
     return lpg_raise(L, "the statement of db:each was ended before its last "
                         "row, by the end of its transaction or connection");
@@ -120,8 +119,10 @@ int lpg_stream_fail(lua_State *L, int slot)
   lua_pushvalue(L, slot + ROWS);
   lua_setiuservalue(L, index, LPG_STREAM_ROWS); /* the fields are on the top */
   lpg_outcome_fail(L, slot, SQL);
-  if (s->at == s->to)
+  if (s->at == s->to) {
+    s->closed = true;
     return lua_error(L);
+  }
   lua_setiuservalue(L, index, LPG_STREAM_ERROR);
   return first ? lpg_stream_iterate(L, index) : lpg_stream_give(L, index);
 }

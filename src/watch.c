@@ -13,14 +13,24 @@ extern int SSL_peek(void *ssl, void *bytes, int size) __attribute__((weak));
 
 static long peek_secure(PGconn *pg, char *bytes, size_t size)
 {
-  void *ssl = SSL_peek ? PQsslStruct(pg, "OpenSSL") : NULL;
-  return ssl ? SSL_peek(ssl, bytes, (int)size) : -1;
+  return SSL_peek(PQsslStruct(pg, "OpenSSL"), bytes, (int)size);
+}
+
+static bool is_blind(PGconn *pg)
+{
+  return PQgssEncInUse(pg) ||
+         (PQsslInUse(pg) && (!SSL_peek || !PQsslStruct(pg, "OpenSSL")));
 }
 #else
 static long peek_secure(PGconn *pg, char *bytes, size_t size)
 {
   (void)pg, (void)bytes, (void)size;
   return -1;
+}
+
+static bool is_blind(PGconn *pg)
+{
+  return PQgssEncInUse(pg) || PQsslInUse(pg);
 }
 #endif
 
@@ -58,8 +68,8 @@ static bool has_error(const char *bytes, size_t size)
 lpg_sight lpg_watch(PGconn *pg)
 {
   char bytes[16 * 1024];
-  if (PQgssEncInUse(pg))
-    return LPG_NOTHING;
+  if (is_blind(pg))
+    return LPG_BLIND;
   bool secure = PQsslInUse(pg);
   long size =
       secure ? peek_secure(pg, bytes, sizeof bytes)
@@ -69,6 +79,8 @@ lpg_sight lpg_watch(PGconn *pg)
     return LPG_REFUSED;
   if (size > 0) /* a record of TLS hides the next one */
     return secure || size == sizeof bytes ? LPG_SPEAKS : LPG_REMARKS;
+  if (secure) /* no record is whole: has the connection ended? */
+    size = recv(PQsocket(pg), bytes, 1, MSG_PEEK | MSG_DONTWAIT);
   bool later = errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
-  return secure || (size < 0 && later) ? LPG_NOTHING : LPG_SPEAKS;
+  return size > 0 || (size < 0 && later) ? LPG_NOTHING : LPG_SPEAKS;
 }

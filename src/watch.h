@@ -8,6 +8,7 @@
 #include <libpq-fe.h>
 
 typedef enum lpg_sight {
+  LPG_BLIND,   /* it cannot be seen: libpq has to take it in */
   LPG_NOTHING, /* to be seen */
   LPG_REMARKS, /* little enough to be left where it is: libpq would take along
                   what follows it meanwhile */

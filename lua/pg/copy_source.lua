@@ -133,6 +133,10 @@ function copy_source.job(source, raw, level)
   elseif kind == "function" then
     return { rows = not raw, send = raw and send_text or send_rows, next = source }
   elseif kind == "table" and not raw and not sql.is_raw(source) then
+    if rawlen(source) == 0 and next(source) ~= nil then
+      error("the source must be a list of rows, and begins with none: one row goes as { row }",
+        level + 1)
+    end
     return { rows = true, send = send_list, list = source }
   end
   error(("the source must be a list of rows, a function, a file or a string, not a %s"):format(
