@@ -36,7 +36,7 @@ int lpg_stream_give(lua_State *L, int index)
     return 1;
   }
   if (lua_getiuservalue(L, index, LPG_STREAM_ERROR) == LUA_TNIL)
-    return 1; /* the end */
+    return 1;       /* the end */
   s->closed = true; /* a further call must not look like the end */
   return lua_error(L);
 }
