@@ -9,7 +9,7 @@ local throwaway = require "pg.throwaway"
 local contains <const>, lacks <const> = support.contains, support.lacks
 
 local examples <const> = { "quickstart", "report", "check", "sync", "audit", "migrate",
-  "validate", "upsert_zones", "bulk_load", "stream", "copy", "pipeline", "pool", "errors" }
+  "validate", "upsert_zones", "bulk_load", "copy", "stream", "pipeline", "pool", "errors" }
 
 local server, db
 

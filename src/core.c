@@ -20,6 +20,7 @@
 #include "error.h"
 #include "gather.h"
 #include "lend.h"
+#include "listen.h"
 #include "pipeline.h"
 #include "result.h"
 #include "rows.h"
@@ -120,6 +121,7 @@ int luaopen_pg_core(lua_State *L)
   lpg_conninfo_open_library(L, core);
   lpg_connect_open_library(L, core);
   lpg_actions_open_library(L, core);
+  lpg_listen_open_library(L, core);
   lpg_pipeline_open_library(L, core);
   return 1;
 }

@@ -3,6 +3,7 @@
 
 #include <poll.h>
 
+#include "deadline.h"
 #include "watch.h"
 
 /* What one message may have over the limit: these buffers hold bytes of the
@@ -18,16 +19,15 @@ size_t lpg_wire_row_bytes(const PGresult *result, int row)
   return bytes;
 }
 
-/* Takes in what has come. Notifications are let go: libpq would hoard them
- * without bound. A whole message means the one before it has ended. */
+/* Takes in what has come. A whole message means the one before it has ended. */
 static void absorb(lpg_wire *w)
 {
   if (!PQconsumeInput(w->pg) && !w->broken) {
     w->broken = true;
     lpg_wire_keep_words(w); /* before libpq adds that its socket is invalid */
   }
-  for (PGnotify *n; (n = PQnotifies(w->pg)) != NULL; w->since = 0)
-    PQfreemem(n);
+  if (lpg_notifies_take(&w->notifies, w->pg))
+    w->since = 0;
   if (w->notices.received != w->noticed) {
     w->noticed = w->notices.received;
     w->since = 0;
@@ -369,4 +369,17 @@ lpg_step lpg_fetch(lpg_wire *w)
       absorb(w);
   }
   return fetch(w);
+}
+
+lpg_step lpg_fetch_notification(lpg_wire *w)
+{
+  if (w->awaited)
+    absorb(w);
+  w->awaited = true;
+  if (w->notifies.count == 0 && w->broken)
+    return lpg_wire_lose(w);
+  if (w->notifies.count == 0 && lpg_now() < w->deadline)
+    return LPG_READ;
+  w->phase = LPG_IDLE;
+  return LPG_DONE;
 }

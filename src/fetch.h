@@ -16,4 +16,7 @@ lpg_step lpg_fetch(lpg_wire *w);
  * there already. After false the next step goes on. */
 bool lpg_fetch_data(lpg_wire *w);
 
+/* The next step of a connection that waits for a notification. */
+lpg_step lpg_fetch_notification(lpg_wire *w);
+
 #endif

@@ -166,6 +166,7 @@ static int answer(lua_State *L, lpg_wire *w, bool well)
   well = well && w->phase == LPG_IDLE &&
          PQtransactionStatus(w->pg) == PQTRANS_IDLE && sound(w);
   lpg_notices_clear(&w->notices);
+  lpg_notifies_clear(&w->notifies);
   lua_pushboolean(L, well);
   return 1;
 }

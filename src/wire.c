@@ -52,6 +52,7 @@ void lpg_wire_close(lpg_wire *w)
   w->pg = NULL;
   lpg_relay_close(&w->relay);
   lpg_notices_clear(&w->notices);
+  lpg_notifies_clear(&w->notifies);
   w->phase = LPG_CLOSED;
 }
 
@@ -342,8 +343,20 @@ bool lpg_wire_put_end(lpg_wire *w, const char *reason)
   return !w->broken;
 }
 
+void lpg_wire_listen(lpg_wire *w, double deadline)
+{
+  clear_outcome(w);
+  w->stop = LPG_RUNS;
+  w->broken = false;
+  w->awaited = true; /* some may be there */
+  w->deadline = deadline;
+  w->phase = LPG_LISTENING;
+}
+
 void lpg_wire_extend(lpg_wire *w)
 {
+  if (w->phase == LPG_LISTENING)
+    w->phase = LPG_IDLE;
   if (w->phase != LPG_FETCHING) {
     lpg_wire_resume(w);
     return;
@@ -435,6 +448,8 @@ lpg_step lpg_wire_step(lpg_wire *w)
     lpg_wire_drop_data(w);
   if (w->phase == LPG_CONNECTING)
     return step_connecting(w);
+  if (w->phase == LPG_LISTENING)
+    return lpg_fetch_notification(w);
   if (!lpg_wire_busy(w))
     return LPG_DONE;
   double late = w->steps++ % LPG_STRETCH == 0 ? lpg_now() - w->deadline : -1;

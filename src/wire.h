@@ -12,6 +12,7 @@
 
 #include "cancel.h"
 #include "notice.h"
+#include "notify.h"
 #include "relay.h"
 
 typedef enum lpg_step {
@@ -29,6 +30,7 @@ typedef enum lpg_phase {
   LPG_CLOSED, /* no connection (yet, or after lpg_wire_close) */
   LPG_CONNECTING,
   LPG_IDLE,
+  LPG_LISTENING, /* idle, and waited with for a notification */
   LPG_FETCHING,
   LPG_CANCELLING, /* the request to cancel is under way: nothing is read */
   LPG_DRAINING,   /* cancelled: reading on until idle */
@@ -95,6 +97,7 @@ typedef struct lpg_wire {
   lpg_cancel cancel;
   lpg_relay relay;
   lpg_notices notices;
+  lpg_notifies notifies;
 
   /* how far the current request is */
   PostgresPollingStatusType polling;
@@ -148,6 +151,9 @@ bool lpg_wire_put(lpg_wire *w, const char *data, size_t size);
 bool lpg_wire_put_end(lpg_wire *w, const char *reason);
 /* The program was busy with what came: its time is not the server's. */
 void lpg_wire_extend(lpg_wire *w);
+/* Waits on an idle connection for a notification: steps until LPG_DONE, then
+ * LPG_IDLE or LPG_LOST. */
+void lpg_wire_listen(lpg_wire *w, double deadline);
 lpg_step lpg_wire_step(lpg_wire *w);
 /* Asks the server to stop the current statement; steps then end in LPG_IDLE,
  * or in LPG_LOST when the server does not answer in the grace time. */

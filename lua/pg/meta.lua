@@ -132,6 +132,20 @@ function Connection:execute(sql, ...) end
 ---@return userdata closing to be closed: a generic `for` does it
 function Connection:each(sql, ...) end
 
+--- What NOTIFY sent; `dropped`: how many before it were too many to keep.
+---@class pg.Notification
+---@field channel string
+---@field payload string
+---@field pid integer of the session that sent it
+---@field dropped? integer
+
+--- The next notification, waiting for it so many seconds (by default the handle's timeout);
+--- nil when none came.
+---@param seconds? number
+---@return pg.Notification|nil
+---@return pg.Error?
+function Connection:notification(seconds) end
+
 --- Prepares a statement at once; those that recur are prepared by themselves.
 ---@param sql string
 ---@return pg.Statement|nil
