@@ -125,6 +125,17 @@ describe("behind PgBouncer", function()
     assert.equal(3, value(other, "SELECT count(*) FROM pooled"))
   end)
 
+  it_pools("a timeout stops its own statement alone, whatever pid PgBouncer tells (L9)", function()
+    local db <close> = assert(pg.connect(pooler.options))
+    local other <close> = assert(pg.connect(server.options))
+    assert.not_equal(db:status().pid, value(db, "SELECT pg_backend_pid()"))
+    local err = failed("query_timeout", db:query { query = "SELECT pg_sleep(60)", timeout = 0.2 })
+    assert.is_false(err.completed)
+    assert.equal(42, value(db, "SELECT 41 + 1"))
+    assert.equal(0, value(other, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' "
+      .. "AND query LIKE '%pg_sleep(60)' AND pid <> pg_backend_pid()"))
+  end)
+
   it_pools("a block that commits is never run twice (Q22)", function()
     local db <close> = assert(pg.connect(pooler.options))
     assert(db:execute "CREATE TABLE done (i int)")
