@@ -16,6 +16,7 @@ local examples = {
   { "bulk_load", "A log file of 100,000 lines" },
   { "copy", "A file, two databases and a report" },
   { "stream", "A report over a million rows" },
+  { "prepared", "Readings, checked one by one" },
   { "pipeline", "An order and its lines in one round trip" },
   { "pool", "200 webhooks on four connections" },
   { "errors", "An error, and what to do about it" },

@@ -9,7 +9,8 @@ local throwaway = require "pg.throwaway"
 local contains <const>, lacks <const> = support.contains, support.lacks
 
 local examples <const> = { "quickstart", "report", "check", "sync", "audit", "migrate",
-  "validate", "upsert_zones", "bulk_load", "copy", "stream", "pipeline", "pool", "errors" }
+  "validate", "upsert_zones", "bulk_load", "copy", "stream", "prepared",
+  "pipeline", "pool", "errors" }
 
 local server, db
 
@@ -213,6 +214,20 @@ describe("the data that moves (S007)", function()
     assert.equal(0, code)
     contains(output, "constraint_violation (visits_ms_check), line 100001", "rows in the table: 0",
       "rowCount = 100000\nTo the other database:\n  rowCount = 100000", "/page, ")
+  end)
+end)
+
+describe("the readings", function()
+  it("are looked up and stored by prepared statements", function()
+    local output, errors, code = run "prepared"
+    assert.equal("", errors)
+    assert.equal(0, code)
+    contains(output, "boiler    420 readings, 12 to 92", "attic: unknown sensor     500",
+      "boiler: below 10           60")
+    local stored, refused = 0, 0
+    for n in output:gmatch "(%d+) readings" do stored = stored + n end
+    for n in output:match("Refused:(.*)"):gmatch "(%d+)\n" do refused = refused + n end
+    assert.equal(2000, stored + refused)
   end)
 end)
 
