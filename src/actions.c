@@ -182,7 +182,7 @@ static int run(lua_State *L, lpg_action action, const lpg_call *c)
     refuse(L);
     return give_error(L, action);
   }
-  if (!lpg_handle_ready(L, 1, lpg_handle_any(L, 1)))
+  if (!lpg_handle_ready(L, 1, lua_touserdata(L, 1)))
     return give_error(L, action);
   return lpg_run(L, action, c->count, &c->settings);
 }
