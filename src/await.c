@@ -214,7 +214,10 @@ int lpg_await(lua_State *L, int status, lua_KContext context)
       break;
     case LPG_RESULT:
     case LPG_ROOM:
-      results = (need == LPG_ROOM ? op->rest : op->result)(L, op, slot);
+      if (need == LPG_ROOM)
+        results = op->rest(L, op, slot);
+      else if (op->result)
+        results = op->result(L, op, slot);
       if (results == LPG_CONTINUE)
         breathe(L, op, slot);
       break;

@@ -17,10 +17,10 @@ typedef struct lpg_op {
   int kept;          /* stack slots above its own that belong to it */
   double ticked;
   unsigned stretch;
-  /* Called with the stack at slot + kept: for LPG_RESULT, for LPG_DONE, and,
-   * if it is not NULL, for LPG_ROOM and before each wait. They answer
-   * LPG_CONTINUE, or end the operation and answer how many results are on the
-   * top. e */
+  /* Called with the stack at slot + kept: for LPG_RESULT (NULL: nobody looks
+   * at it), for LPG_DONE, and, if it is not NULL, for LPG_ROOM and before each
+   * wait. They answer LPG_CONTINUE, or end the operation and answer how many
+   * results are on the top. e */
   int (*result)(lua_State *L, struct lpg_op *op, int slot);
   int (*done)(lua_State *L, struct lpg_op *op, int slot);
   int (*rest)(lua_State *L, struct lpg_op *op, int slot);

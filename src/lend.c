@@ -171,14 +171,6 @@ static int answer(lua_State *L, lpg_wire *w, bool well)
   return 1;
 }
 
-static int on_result(lua_State *L, lpg_op *op, int slot)
-{
-  (void)L;
-  (void)op;
-  (void)slot;
-  return LPG_CONTINUE;
-}
-
 static int on_done(lua_State *L, lpg_op *op, int slot)
 {
   lpg_wire *w = &op->conn->wire;
@@ -202,7 +194,6 @@ static int settle(lua_State *L)
   c->wire.deadline = lpg_now() + seconds;
   lua_getiuservalue(L, 1, 1);
   lpg_op *op = lpg_op_begin(L, -1);
-  op->result = on_result;
   op->done = on_done;
   return lpg_await(L, LUA_OK, lua_gettop(L));
 }

@@ -33,14 +33,6 @@ static int push_next(lua_State *L, lpg_notifies *queue)
   return 1;
 }
 
-static int on_result(lua_State *L, lpg_op *op, int slot)
-{
-  (void)L;
-  (void)op;
-  (void)slot;
-  return LPG_CONTINUE;
-}
-
 static int on_done(lua_State *L, lpg_op *op, int slot)
 {
   lpg_wire *w = &op->conn->wire;
@@ -77,7 +69,6 @@ static int notification(lua_State *L)
     return push_next(L, &w->notifies);
   lua_getiuservalue(L, HANDLE, 1);
   lpg_op *op = lpg_op_begin(L, CONN);
-  op->result = on_result;
   op->done = on_done;
   op->stage = CLEARING;
   op->deadline = lpg_now() + seconds;

@@ -146,7 +146,7 @@ function Connection:each(sql, ...) end
 ---@return pg.Error?
 function Connection:notification(seconds) end
 
---- Prepares a statement at once; those that recur are prepared by themselves.
+--- Prepares a statement at once. Queries that recur are prepared by themselves, what writes is not.
 ---@param sql string
 ---@return pg.Statement|nil
 ---@return pg.Error?
