@@ -20,6 +20,13 @@ typedef struct lpg_view {
 
 typedef struct lpg_type lpg_type;
 
+/* Of a composite type, in its order. */
+typedef struct lpg_field {
+  uint32_t oid;
+  const lpg_type *type; /* NULL: text as it is */
+  const char *name;
+} lpg_field;
+
 /* Pushes exactly one value and answers NULL, or pushes nothing and answers
  * what is wrong with the bytes (a static text in lower case, without the
  * bytes themselves: "not an integer"). Never reads past bytes[length - 1];
@@ -30,19 +37,30 @@ typedef const char *lpg_decode(lua_State *L, const lpg_type *type,
 
 struct lpg_type {
   uint32_t oid;
-  uint32_t element; /* an array's element type, else 0 */
+  uint32_t element; /* of an array, the subtype of a range, the range of a
+                       multirange; else 0 */
   const char *name; /* as format_type() writes it: "timestamp with time zone",
                        "integer[]" */
   lpg_decode *text;
   lpg_decode *binary;  /* NULL: only the text form is known */
   bool prefers_binary; /* binary results pay: bytea, float and int arrays */
   char delimiter;      /* between array elements of this element type */
+  /* of a type that was learnt from the catalogue: */
+  const lpg_type *part; /* the row of `element` */
+  int count;
+  const lpg_field *fields;
 };
 
 /* The row of a built-in type, or NULL. */
 const lpg_type *lpg_type_find(uint32_t oid);
 /* The same by name: "integer", "int4", "timestamptz[]". */
 const lpg_type *lpg_type_named(const char *name);
+
+/* The row of what it is made of; NULL: text as it is. */
+static inline const lpg_type *lpg_type_part(const lpg_type *type)
+{
+  return type->part ? type->part : lpg_type_find(type->element);
+}
 
 /* A type without a row: the text as it is. e */
 lpg_decode lpg_decode_string;
