@@ -232,8 +232,7 @@ const char *lpg_array_text(lua_State *L, const lpg_type *type,
                            const lpg_view *view, const char *bytes,
                            size_t length)
 {
-  return lpg_array_text_of(L, lpg_type_part(type), view, bytes,
-                           length);
+  return lpg_array_text_of(L, lpg_type_part(type), view, bytes, length);
 }
 
 /* The binary form. */
@@ -320,6 +319,5 @@ const char *lpg_array_binary(lua_State *L, const lpg_type *type,
                              const lpg_view *view, const char *bytes,
                              size_t length)
 {
-  return lpg_array_binary_of(L, lpg_type_part(type), view, bytes,
-                             length);
+  return lpg_array_binary_of(L, lpg_type_part(type), view, bytes, length);
 }

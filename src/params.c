@@ -197,8 +197,7 @@ static bool convert_table(lua_State *L, lpg_params *p, int index, cell *c,
   const lpg_type *type = lpg_type_find(c->type);
   bool done;
   if (type && type->element)
-    done = lpg_array_encode(L, index, lpg_type_part(type), &p->text,
-                            fault);
+    done = lpg_array_encode(L, index, lpg_type_part(type), &p->text, fault);
   else if (c->type == JSON || c->type == JSONB || c->type == TEXT ||
            c->type == VARCHAR || c->type == BPCHAR)
     done = lpg_json_encode(L, index, &p->text, fault);
