@@ -86,7 +86,7 @@ void lpg_handle_type(lua_State *L)
   luaL_getmetatable(L, handle_name);
 }
 
-static void need_ours(lua_State *L, const lpg_handle *h)
+void lpg_handle_need(lua_State *L, const lpg_handle *h)
 {
   const lpg_conn *c = h->conn;
   if (lpg_handle_returned(h))
@@ -103,13 +103,13 @@ static void need_ours(lua_State *L, const lpg_handle *h)
 lpg_handle *lpg_handle_check(lua_State *L, int index)
 {
   lpg_handle *h = lpg_handle_any(L, index);
-  need_ours(L, h);
+  lpg_handle_need(L, h);
   return h;
 }
 
 bool lpg_handle_ready(lua_State *L, int index, const lpg_handle *h)
 {
-  need_ours(L, h);
+  lpg_handle_need(L, h);
   lpg_scope_tidy(h->conn);
   if (lpg_op_blocks(h->conn))
     lpg_raise(L, "the connection is busy with another statement; one "

@@ -96,7 +96,9 @@ static inline bool lpg_handle_returned(const lpg_handle *h)
 /* Pushes the handles' metatable: as its first upvalue it makes a function's
  * checks short. e */
 void lpg_handle_type(lua_State *L);
-/* The same, open and of this process; else raises. e */
+/* Raises unless the handle is open, of this process, and not taken back. e */
+void lpg_handle_need(lua_State *L, const lpg_handle *handle);
+/* The handle at `index`, fit for use like that; else raises. e */
 lpg_handle *lpg_handle_check(lua_State *L, int index);
 /* The same for the handle at `index`, and free for a statement: what has run
  * since it was checked may have closed it. Answers false, with nil and the

@@ -138,6 +138,35 @@ bool lpg_params_need_types(lua_State *L, int first, int count,
   return false;
 }
 
+bool lpg_params_plain(lua_State *L, int first, int count, bool utf8,
+                      size_t *bytes)
+{
+  *bytes = 0;
+  for (int i = first; i < first + count; i++) {
+    size_t length = LPG_NUMBER;
+    const char *text;
+    switch (lua_type(L, i)) {
+    case LUA_TSTRING:
+      text = lua_tolstring(L, i, &length);
+      if (is_open(text, length, 0, utf8))
+        return false;
+      break;
+    case LUA_TLIGHTUSERDATA:
+      if (lua_touserdata(L, i))
+        return false;
+      break;
+    case LUA_TNIL:
+    case LUA_TBOOLEAN:
+    case LUA_TNUMBER:
+      break;
+    default:
+      return false;
+    }
+    *bytes += length;
+  }
+  return *bytes <= LPG_MAX_MESSAGE;
+}
+
 /* --- converting ------------------------------------------------------- */
 
 static bool refuse(lpg_fault *fault, const char *text)

@@ -32,6 +32,11 @@ typedef struct lpg_signature {
 bool lpg_params_need_types(lua_State *L, int first, int count,
                            lpg_signature signature, bool utf8);
 
+/* Does each value mean the same to every type, and can it not change? Then it
+ * may be converted later, with no types known. Tells their bytes, or so. */
+bool lpg_params_plain(lua_State *L, int first, int count, bool utf8,
+                      size_t *bytes);
+
 /* The type that the value at `index` says it has, or 0. pg.json() leaves open
  * which of the two it is. e */
 Oid lpg_params_own_type(lua_State *L, int index);

@@ -13,7 +13,7 @@
 enum { PORTION = 64 * 1024 };
 
 /* The frame of sending, between the SQL text and the connection. */
-enum { PIPE = VALUES, RESULTS, TEXTS, CONNECTION };
+enum { PIPE = VALUES, RESULTS, TEXTS, HELD, CONNECTION };
 
 /* --- sending ---------------------------------------------------------- */
 
@@ -35,6 +35,8 @@ static bool is_parsed(const lpg_pipeline *p, const lpg_item *one)
 static bool queue(lua_State *L, lpg_op *op, lpg_pipeline *p,
                   const lpg_item *one)
 {
+  static const lpg_signature open = {-1, NULL};
+  int top = lua_gettop(L);
   const int *lengths = one->binary ? lpg_item_lengths(one) : NULL;
   const lpg_statement *s = lpg_text_known(L, TEXTS, one->text);
   lpg_request request = {
@@ -48,8 +50,17 @@ static bool queue(lua_State *L, lpg_op *op, lpg_pipeline *p,
       .formats = lengths ? lengths + one->count : NULL,
       .result_format = s && s->binary,
   };
-  lua_pop(L, 1);
-  return lpg_wire_queue(&op->conn->wire, &request);
+  if (!one->values) {
+    lpg_fault fault;
+    luaL_checkstack(L, one->count, "pipeline");
+    for (int i = 1; i <= one->count; i++)
+      lua_rawgeti(L, HELD, one->held + i);
+    lpg_params_convert(L, &op->conn->params, top + 2, one->count, open,
+                       &request, &fault);
+  }
+  bool queued = lpg_wire_queue(&op->conn->wire, &request);
+  lua_settop(L, top);
+  return queued;
 }
 
 static int on_done(lua_State *L, lpg_op *op, int slot);
@@ -217,6 +228,7 @@ static int begin(lua_State *L, int status, lua_KContext context)
   lua_createtable(L, count, 0);
   lpg_mark_list(L);
   lua_getiuservalue(L, PIPE, LPG_PIPE_TEXTS);
+  lua_getiuservalue(L, PIPE, LPG_PIPE_HELD);
   lua_getiuservalue(L, HANDLE, 1);
   if (lpg_scope_refuses(L, CONNECTION, NULL))
     return lpg_handle_fail(L, HANDLE);
@@ -311,7 +323,7 @@ static int new_pipeline(lua_State *L)
   lpg_pipeline *p = lua_newuserdatauv(L, sizeof *p, LPG_PIPE_VALUES);
   *p = (lpg_pipeline){.open = true};
   luaL_setmetatable(L, lpg_pipeline_name);
-  for (int i = LPG_PIPE_TEXTS; i <= LPG_PIPE_STRINGS; i++) {
+  for (int i = LPG_PIPE_TEXTS; i <= LPG_PIPE_HELD; i++) {
     lua_newtable(L);
     lua_setiuservalue(L, 3, i);
   }

@@ -200,13 +200,18 @@ static int find_text(lua_State *L, lpg_pipeline *p)
   return count;
 }
 
+static bool same_settings(const lpg_settings *a, const lpg_settings *b)
+{
+  return a->limits.result == b->limits.result && a->shape == b->shape &&
+         a->keep_null == b->keep_null &&
+         memcmp(&a->view, &b->view, sizeof a->view) == 0;
+}
+
 static int find_settings(lua_State *L, lpg_pipeline *p, const lpg_settings *s)
 {
   int last = (int)(p->settings.length / sizeof *s) - 1;
   const lpg_settings *before = last < 0 ? NULL : lpg_settings_at(p, last);
-  if (before && before->limits.result == s->limits.result &&
-      before->shape == s->shape && before->keep_null == s->keep_null &&
-      memcmp(&before->view, &s->view, sizeof s->view) == 0)
+  if (before && same_settings(before, s))
     return last;
   append(L, &p->settings, s, sizeof *s);
   return last + 1;
@@ -214,17 +219,18 @@ static int find_settings(lua_State *L, lpg_pipeline *p, const lpg_settings *s)
 
 /* A long string stays where it is: the pipeline holds it. It is the value at
  * the index, or in its wrapper. e */
-static void hold_string(lua_State *L, int index, const char *bytes)
+static void hold_string(lua_State *L, lpg_pipeline *p, int index,
+                        const char *bytes)
 {
   int top = lua_gettop(L);
   lua_getiuservalue(L, HANDLE, LPG_PIPE_HOLDER);
-  lua_getiuservalue(L, -1, LPG_PIPE_STRINGS);
+  lua_getiuservalue(L, -1, LPG_PIPE_HELD);
   lua_pushvalue(L, index);
   if (lua_istable(L, -1))
     lua_rawgeti(L, -1, 1);
   if (lua_tostring(L, -1) != bytes)
     luaL_error(L, "a parameter changed while it was queued");
-  lua_rawseti(L, top + 2, (lua_Integer)lua_rawlen(L, top + 2) + 1);
+  lua_rawseti(L, top + 2, ++p->held);
   lua_settop(L, top);
 }
 
@@ -268,7 +274,7 @@ static void keep_values(lua_State *L, lpg_pipeline *p, const lpg_request *r,
     if (one->binary)
       lpg_item_lengths(one)[i] = (int)length;
     if (r->values[i] && r->lengths[i] > SHORT) {
-      hold_string(L, VALUES + (int)i, r->values[i]);
+      hold_string(L, p, VALUES + (int)i, r->values[i]);
     } else if (r->values[i]) {
       one->values[i] = memcpy(at, r->values[i], length + 1);
       at += length + 1;
@@ -329,6 +335,28 @@ static int learnt(lua_State *L, int status, lua_KContext context)
   return keep(L, lua_touserdata(L, -1), action, count);
 }
 
+/* What the values become depends on their types, which may have to be asked
+ * for. e */
+static int convert(lua_State *L, const lpg_item *one)
+{
+  const lpg_conn *c = ((const lpg_handle *)lua_touserdata(L, HANDLE))->conn;
+  lua_pushinteger(L, one->text);
+  lua_pushinteger(L, one->settings);
+  lua_getiuservalue(L, HANDLE, LPG_PIPE_HOLDER);
+  lua_getiuservalue(L, -1, LPG_PIPE_TEXTS);
+  const lpg_statement *s = lpg_text_known(L, lua_gettop(L), one->text);
+  lpg_signature known = {s ? s->count : -1, s ? s->types : NULL};
+  if (!(c->shy && !(s && s->seen)) &&
+      !lpg_params_need_types(L, VALUES, one->count, known, c->utf8))
+    return keep(L, s, (lpg_action)one->action, one->count);
+  lua_pushcfunction(L, lpg_queue_learn);
+  for (int i = HANDLE; i < VALUES + one->count; i++)
+    lua_pushvalue(L, i);
+  lua_KContext context = (lua_KContext)one->count << ACTION_BITS | one->action;
+  lua_callk(L, one->count + 2, 2, context, learnt);
+  return learnt(L, LUA_OK, context);
+}
+
 int lpg_queue_learn(lua_State *L)
 {
   const lpg_handle *handle = lpg_handle_check(L, HANDLE);
@@ -352,38 +380,79 @@ lpg_pipeline *lpg_pipeline_check(lua_State *L)
   return p;
 }
 
-int lpg_queue_put(lua_State *L, lpg_action action)
+/* The last call, if this one has the same text and settings: then it would be
+ * let through, too, but for what a transaction may have against it. */
+static const lpg_item *repeated(lua_State *L, const lpg_pipeline *p,
+                                lpg_action action, const lpg_handle *handle)
+{
+  int items = lpg_count_items(p);
+  if (items == 0 || lua_type(L, SQL) != LUA_TSTRING ||
+      lpg_scope_guards(handle->conn))
+    return NULL;
+  const lpg_item *last = lpg_item_at(p, items - 1);
+  bool same =
+      last->action == action && last->count == lua_gettop(L) - SQL &&
+      lpg_text_at(p, last->text)->sql == lua_tostring(L, SQL) &&
+      same_settings(lpg_settings_at(p, last->settings), &handle->settings);
+  return same ? last : NULL;
+}
+
+/* Reads the call into the item and the frame. Answers false with nil and an
+ * error. e */
+static bool read(lua_State *L, lpg_pipeline *p, lpg_action action,
+                 const lpg_handle *handle, lpg_item *one)
 {
   lpg_call call;
+  if (!lpg_actions_read(L, action, &call))
+    return lpg_queue_refuse(L), false;
+  if (call.settings.limits.timeout != handle->settings.limits.timeout)
+    lpg_raise(L, "the timeout is the whole pipeline's: "
+                 "db:pipeline(f, { timeout = ... })");
+  luaL_checkstack(L, call.count + 20, "pipeline");
+  int text = find_text(L, p);
+  if (text < 0)
+    return refuse_statement(L), false;
+  *one = (lpg_item){.count = call.count,
+                    .text = text,
+                    .settings = find_settings(L, p, &call.settings),
+                    .action = (unsigned char)action};
+  return true;
+}
+
+/* The values wait as they are. e */
+static int hold(lua_State *L, lpg_pipeline *p, lpg_item *one)
+{
+  lua_getiuservalue(L, HANDLE, LPG_PIPE_HOLDER);
+  lua_getiuservalue(L, -1, LPG_PIPE_HELD);
+  one->held = p->held;
+  for (int i = 0; i < one->count; i++) {
+    lua_pushvalue(L, VALUES + i);
+    lua_rawseti(L, -2, ++p->held);
+  }
+  append(L, &p->items, one, sizeof *one);
+  lua_pushinteger(L, ++p->places);
+  return 1;
+}
+
+int lpg_queue_put(lua_State *L, lpg_action action)
+{
+  lpg_item one;
   lpg_pipeline *p = lpg_pipeline_check(L);
   lua_getiuservalue(L, 1, LPG_PIPE_HANDLE);
   lua_replace(L, HANDLE); /* which holds the pipeline */
   const lpg_handle *handle = lua_touserdata(L, HANDLE);
-  if (!lpg_actions_read(L, action, &call))
-    return lpg_queue_refuse(L);
-  if (call.settings.limits.timeout != handle->settings.limits.timeout)
-    return lpg_raise(L, "the timeout is the whole pipeline's: "
-                        "db:pipeline(f, { timeout = ... })");
-  luaL_checkstack(L, call.count + 20, "pipeline");
-  int number = find_text(L, p);
-  if (number < 0)
-    return refuse_statement(L);
-  int settings = find_settings(L, p, &call.settings);
-  lua_pushinteger(L, number);
-  lua_pushinteger(L, settings);
-  lua_getiuservalue(L, HANDLE, LPG_PIPE_HOLDER);
-  lua_getiuservalue(L, -1, LPG_PIPE_TEXTS);
-  const lpg_statement *s = lpg_text_known(L, lua_gettop(L), number);
-  lpg_signature known = {s ? s->count : -1, s ? s->types : NULL};
-  bool asks =
-      (handle->conn->shy && !(s && s->seen)) ||
-      lpg_params_need_types(L, VALUES, call.count, known, handle->conn->utf8);
-  if (!asks)
-    return keep(L, s, action, call.count);
-  lua_pushcfunction(L, lpg_queue_learn);
-  for (int i = HANDLE; i < VALUES + call.count; i++)
-    lua_pushvalue(L, i);
-  lua_KContext context = (lua_KContext)call.count << ACTION_BITS | action;
-  lua_callk(L, call.count + 2, 2, context, learnt);
-  return learnt(L, LUA_OK, context);
+  const lpg_item *last = repeated(L, p, action, handle);
+  if (last) {
+    lpg_handle_need(L, handle);
+    one = (lpg_item){.count = last->count,
+                     .text = last->text,
+                     .settings = last->settings,
+                     .action = last->action};
+  } else if (!read(L, p, action, handle, &one)) {
+    return 2;
+  }
+  const lpg_conn *c = handle->conn;
+  if (!c->shy && lpg_params_plain(L, VALUES, one.count, c->utf8, &one.bytes))
+    return hold(L, p, &one);
+  return convert(L, &one);
 }

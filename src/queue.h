@@ -10,13 +10,13 @@
 #include "statement.h"
 
 /* A pipeline's user values: its own handle, which holds it in turn; the
- * transaction's lease; texts with what is known of them; long strings; the
- * error of a call that was refused. */
+ * transaction's lease; texts with what is known of them; values that wait as
+ * they are; the error of a call that was refused. */
 enum {
   LPG_PIPE_HANDLE = 1,
   LPG_PIPE_LEASE,
   LPG_PIPE_TEXTS,
-  LPG_PIPE_STRINGS,
+  LPG_PIPE_HELD,
   LPG_PIPE_FAILURE
 };
 enum { LPG_PIPE_VALUES = LPG_PIPE_FAILURE, LPG_PIPE_HOLDER = 2 };
@@ -28,11 +28,13 @@ typedef struct lpg_chunk {
   char bytes[];
 } lpg_chunk;
 
-/* A statement. Behind the values lie their types, if any is declared, and
- * their lengths and formats, if any is binary. */
+/* A statement. Its values are converted when it is sent, if they mean the same
+ * to every type; else they have been. Behind these lie their types, if any is
+ * declared, and their lengths and formats, if any is binary. */
 typedef struct lpg_item {
-  const char **values;
+  const char **values; /* NULL: they are held from `held` on */
   size_t bytes;
+  lua_Integer held;
   int count, text, settings;
   unsigned char action;
   bool typed, binary;
@@ -50,6 +52,7 @@ typedef struct lpg_pipeline {
   lpg_chunk *first, *last;
   bool open; /* to be queued into */
   bool sending;
+  lua_Integer held;   /* values */
   int places;         /* that were asked for, also by calls that were refused */
   const char *leader; /* goes before the items; or NULL */
   int lead;           /* commands before the items: 1 with a leader, else 0 */
