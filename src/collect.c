@@ -59,6 +59,15 @@ void lpg_describe(lua_State *L, int slot, const PGresult *result)
   lua_replace(L, slot + ROWS);
 }
 
+/* Of a named statement the server itself refuses to change the columns; a
+ * pooler may have another one by that name. */
+static bool fits(lua_State *L, const lpg_op *op, int index,
+                 const PGresult *result)
+{
+  bool told = op->named && !op->conn->pooler;
+  return lpg_plan_fits(lua_touserdata(L, index), result, told);
+}
+
 /* The plan of a result's columns: the statement's, if it still fits. */
 static void plan_columns(lua_State *L, lpg_op *op, int slot,
                          const PGresult *result)
@@ -66,7 +75,7 @@ static void plan_columns(lua_State *L, lpg_op *op, int slot,
   lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
   if (s && lua_getiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN) ==
                LUA_TUSERDATA) {
-    if (lpg_plan_fits(lua_touserdata(L, -1), result)) {
+    if (fits(L, op, -1, result)) {
       lua_replace(L, slot + PLAN);
       return;
     }
@@ -87,9 +96,34 @@ static void plan_columns(lua_State *L, lpg_op *op, int slot,
   lpg_remember(L, slot);
 }
 
+/* Where the rows go, by the plan. */
+static void make_rows(lua_State *L, lpg_op *op, int slot)
+{
+  const lpg_plan *plan = lua_touserdata(L, slot + PLAN);
+  lua_getiuservalue(L, slot + PLAN, LPG_PLAN_NAMES);
+  lua_replace(L, slot + NAMES);
+  lpg_rows_new(L, plan, slot + PLAN, &op->settings);
+  lua_replace(L, slot + ROWS);
+}
+
+void lpg_expect(lua_State *L, lpg_op *op, int slot)
+{
+  if (lua_isnil(L, slot + STATEMENT) ||
+      lua_getiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN) !=
+          LUA_TUSERDATA)
+    return;
+  lua_replace(L, slot + PLAN);
+  make_rows(L, op, slot);
+  lua_createtable(L, 0, 2);
+  lua_replace(L, slot + OBJECT);
+  op->ready = true;
+}
+
 /* A statement of the script (or the only one) begins to answer. */
 static void begin(lua_State *L, lpg_op *op, int slot, const PGresult *result)
 {
+  bool ready = op->ready && fits(L, op, slot + PLAN, result);
+  op->ready = false;
   op->answering = true;
   op->rows = op->affected = 0;
   op->tabular = PQresultStatus(result) == PGRES_SINGLE_TUPLE ||
@@ -99,12 +133,10 @@ static void begin(lua_State *L, lpg_op *op, int slot, const PGresult *result)
     lpg_put_nil(L, slot + ROWS);
     return;
   }
+  if (ready)
+    return;
   plan_columns(L, op, slot, result);
-  const lpg_plan *plan = lua_touserdata(L, slot + PLAN);
-  lua_getiuservalue(L, slot + PLAN, LPG_PLAN_NAMES);
-  lua_replace(L, slot + NAMES);
-  lpg_rows_new(L, plan, slot + PLAN, &op->settings);
-  lua_replace(L, slot + ROWS);
+  make_rows(L, op, slot);
 }
 
 /* A cell that cannot be read: what follows is let go, the error is kept. */
@@ -204,7 +236,9 @@ void lpg_collect(lua_State *L, lpg_op *op, int slot)
   lua_Integer count = tuples(result);
   op->affected = count >= 0 ? count : op->rows;
   const char *sql = lua_tostring(L, SQL), *tag = PQcmdStatus(result);
-  const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
+  lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
+  if (s)
+    s->few = op->tabular && op->rows <= 1;
   bool sets = s ? s->sets : lpg_mentions(sql, LPG_SETTER);
   if (count >= 0 && !sets) /* SELECT, INSERT, ... */
     return;

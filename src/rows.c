@@ -60,14 +60,14 @@ lpg_plan *lpg_plan_test(lua_State *L, int index)
   return luaL_testudata(L, index, plan_name);
 }
 
-bool lpg_plan_fits(const lpg_plan *plan, const PGresult *result)
+bool lpg_plan_fits(const lpg_plan *plan, const PGresult *result, bool named)
 {
   if (plan->count != PQnfields(result) ||
       (plan->count > 0 && plan->binary != (PQfformat(result, 0) == 1)))
     return false;
   for (int i = 0; i < plan->count; i++)
     if (plan->columns[i].oid != PQftype(result, i) ||
-        strcmp(plan->columns[i].name, PQfname(result, i)) != 0)
+        (!named && strcmp(plan->columns[i].name, PQfname(result, i)) != 0))
       return false;
   return true;
 }
@@ -76,7 +76,7 @@ void lpg_rows_new(lua_State *L, const lpg_plan *plan, int plan_index,
                   const lpg_settings *settings)
 {
   plan_index = lua_absindex(L, plan_index);
-  lua_createtable(L, settings->shape == LPG_COLUMNS ? 0 : 4, 0);
+  lua_createtable(L, settings->shape == LPG_COLUMNS ? 0 : 1, 0);
   if (settings->shape != LPG_COLUMNS) {
     lpg_mark_list(L);
     return;

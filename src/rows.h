@@ -33,8 +33,9 @@ enum { LPG_PLAN_NAMES = 1, LPG_PLAN_META, LPG_PLAN_VALUES = LPG_PLAN_META };
 lpg_plan *lpg_plan_new(lua_State *L, const PGresult *result);
 /* The plan at `index`, or NULL when it is anything else. e */
 lpg_plan *lpg_plan_test(lua_State *L, int index);
-/* Was the plan made for a result of this shape? */
-bool lpg_plan_fits(const lpg_plan *plan, const PGresult *result);
+/* Was the plan made for a result of this shape? `named`: the names are the same
+ * if the types are. */
+bool lpg_plan_fits(const lpg_plan *plan, const PGresult *result, bool named);
 
 /* Pushes what rows are appended to, in the shape the settings ask for. e */
 void lpg_rows_new(lua_State *L, const lpg_plan *plan, int plan_index,

@@ -181,7 +181,8 @@ int lpg_send_statement(lua_State *L, lpg_op *op, int slot)
   const lpg_statement *s = record(L, op, slot);
   lpg_request request = {.kind = op->script ? LPG_SCRIPT : LPG_STATEMENT,
                          .sql = lua_tostring(L, SQL),
-                         .result_format = s && s->binary};
+                         .result_format = s && s->binary,
+                         .whole = s && s->few && op->action != LPG_EACH};
   int wrong = lpg_params_convert(L, &c->params, op->first, op->count,
                                  signature_of(s), &request, &fault);
   if (wrong)
