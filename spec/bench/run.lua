@@ -12,7 +12,7 @@ local WORKLOADS = {
   { name = "rows", title = "100,000 rows x 4", times = 5, unit = "rows", per = 100000 },
   { name = "each", title = "  by db:each", times = 10, unit = "rows", per = 100000 },
   { name = "insert", title = "bulk insert, 3 columns", times = 3, unit = "rows", per = 100000 },
-  { name = "pipeline", title = "10,000 pipelined inserts", times = 10, unit = "rows", per = 10000 },
+  { name = "pipeline", title = "10,000 pipelined inserts", times = 30, unit = "rows", per = 10000 },
   { name = "pipeline", module = "singly", title = "  and one by one", times = 1, unit = "rows",
     per = 10000 },
   { name = "copy_in", title = "COPY in, text", times = 5, unit = "rows", per = 100000 },
