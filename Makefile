@@ -28,7 +28,7 @@ PATHS = LUA='$(LUA)' LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='$(OUT)/?.s
 WITH_LUA = $(PATHS) $(LUA)
 files = $(wildcard $(foreach name,$(1),src/$(name).[ch]))
 
-.PHONY: deps build demo test specs check sanitize apicheck bench install clean
+.PHONY: deps build demo test specs check sanitize apicheck fuzz bench install clean
 
 build: $(OUT)/pg/core.so
 
@@ -62,13 +62,13 @@ specs:
 
 check: deps # every check runs, and any failure counts
 	@failed=0; for cc in gcc clang; do command -v $$cc >/dev/null || continue; \
-	  for file in $(wildcard src/*.c spec/*/*.c); do \
+	  for file in $(wildcard src/*.c spec/*/*.c spec/*/*/*.c); do \
 	    $$cc $(STANDARD) $(WARNINGS) -O2 -Isrc -c -o /dev/null $$file || failed=1; done; done; \
 	if $(CC) $(STANDARD) -M $(call files,deadline process bytes oids buffer wire fetch relay cancel notice notify watch) | \
 	  grep -E '/(lua|lauxlib|lualib)\.h'; then echo "layers 0 and 1 must not see Lua"; failed=1; fi; \
 	if $(CC) $(STANDARD) -M $(call files,deadline bytes oids buffer typemap codec*) | \
 	  grep libpq-fe.h; then echo "codecs must not see libpq"; failed=1; fi; \
-	for file in $(wildcard src/*.[ch] spec/*/*.[ch]); do clang-format --dry-run -Werror $$file \
+	for file in $(wildcard src/*.[ch] spec/*/*.[ch] spec/*/*/*.[ch]); do clang-format --dry-run -Werror $$file \
 	  2>/dev/null || { echo "not formatted: $$file"; failed=1; }; done; \
 	sh -n lua/pg/throwaway.sh || failed=1; luacheck -q --no-color lua spec examples || failed=1; exit $$failed
 
@@ -85,6 +85,9 @@ apicheck: deps # in a Lua that aborts when its C API is misused; slow: T=spec/x_
 	@sh spec/tools/apicheck.sh build/apicheck $(LUA)
 	@PATH="$(CURDIR)/build/apicheck:$$PATH" ASAN_OPTIONS=detect_leaks=0 $(MAKE) -s specs OUT=build/apicheck \
 	  LUA=$(notdir $(LUA)) T=$(if $(filter spec,$(T)),spec/rows_spec.lua,$(T))
+
+fuzz: deps # the codecs under clang's libFuzzer; SECONDS=60 for each target, TARGETS=json for one
+	@INCLUDES='$(INCLUDES)' LIBS='$(LIBS)' sh spec/tools/fuzz.sh $(OUT)/fuzz $(or $(SECONDS),60) $(JOBS) $(TARGETS)
 
 bench: deps build # ROUNDS=1 for a quick look; W=memory for peak memory instead
 	@mkdir -p build/bench; $(CC) $(STANDARD) -O2 -o build/bench/raw spec/bench/raw.c $(LIBS)

@@ -132,6 +132,34 @@ describe("memory that runs out #slow", function()
           assert(db:execute(TABLE))
         end,
       }]] },
+    { name = "types that are learnt anew", modes = { "twice", "outside" }, script = [[
+      local db = assert(pg.connect(here))
+      pg.limits { timeout = 0.5 }
+      assert(db:execute [=[DROP TYPE IF EXISTS oom_pair, oom_mood;
+        CREATE TYPE oom_mood AS ENUM ('a');
+        CREATE TYPE oom_pair AS (n int, m oom_mood, l oom_mood[])]=])
+      local SQL <const> = "SELECT ROW(n, 'a', '{a,NULL}')::oom_pair AS p, '{a}'::oom_mood[] AS l "
+        .. "FROM generate_series(1, 3) AS n"
+      return {
+        attempt = function()
+          assert(db:execute "DO $$ BEGIN END $$") -- what was learnt is forgotten
+          for _ = 1, 2 do
+            local rows = assert(db:query(SQL)).rows
+            expect(#rows == 3 and rows[3].p.n == 3 and rows[3].p.l[1] == "a", "rows")
+            expect(rows[1].l[1] == "a", "an array")
+          end
+          local row = assert(db:query("SELECT $1::oom_pair AS p", { n = 7, l = { "a" } })).rows[1]
+          expect(row.p.n == 7 and row.p.l[1] == "a", "a parameter")
+          local both = assert(db:pipeline(function(p) p:query(SQL) p:query(SQL .. " -- 2") end))
+          expect(both[2].rows[3].p.n == 3, "a pipeline")
+          for streamed in db:each(SQL) do expect(streamed.p.m == "a", "a stream") end
+        end,
+        verify = function(ok, problem)
+          only_memory(ok, problem)
+          if db:status().state == "lost" then assert(db:reset()) end
+          assert(usable(db))
+        end,
+      }]] },
     { name = "a pipeline, and one that fails", modes = { "twice", "outside" }, script = [[
       local db = assert(pg.connect(here))
       pg.limits { timeout = 0.5 }

@@ -10,8 +10,8 @@ end
 
 -- Without col_description and obj_description, whose bodies go by the search_path there.
 local names <const> = set [[
-  pg_attrdef pg_attribute pg_class pg_constraint pg_depend pg_description pg_enum pg_index
-  pg_namespace pg_policy pg_rewrite pg_type
+  pg_attrdef pg_attribute pg_class pg_constraint pg_depend pg_description pg_enum pg_extension
+  pg_index pg_namespace pg_policy pg_range pg_rewrite pg_type
   bool int2 int4 int8 name oid regclass text
   generate_series has_column_privilege pg_get_indexdef pg_has_role row_security_active
   string_to_array to_jsonb
@@ -32,14 +32,14 @@ local columns <const> = set [[oid
   classoid description objoid objsubid
   classid deptype objid refclassid refobjid refobjsubid
   enumlabel enumsortorder enumtypid
-  nspname
-  typbasetype typelem typlen typname typnotnull typtype
+  extname nspname rngsubtype rngtypid
+  typarray typbasetype typdelim typelem typlen typrelid typname typnotnull typtype
   typdefault typnamespace typtypmod]]
 
 local words <const> = set [[
   all and any array as by case cross else end false from inner is join lateral left limit not
   null on or order recursive select then true union when where with
-  coalesce desc exists greatest group limit nullif ordinality]]
+  coalesce desc exists offset greatest group limit nullif ordinality]]
 
 --- Asserts it of the SQL; `own` are the names that the SQL gives to tables of its own.
 return function(sql, own)

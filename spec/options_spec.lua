@@ -212,7 +212,8 @@ describe("an option of the wrong type", function()
     { "timeout", 0 }, { "timeout", -1 }, { "timeout", "60" }, { "timeout", 0 / 0 },
     { "timeout", 61 }, { "timeout", math.huge }, { "max_result", 0 }, { "max_result", "10" },
     { "max_result", 2 ^ 30 }, { "rows", "list" }, { "rows", 1 }, { "numeric", "float" },
-    { "json", "table" }, { "null", true }, { "null", "null" },
+    { "json", "table" }, { "null", true }, { "null", "null" }, { "timestamps", "unix" },
+    { "timestamps", true },
   }
   for _, case in ipairs(settings) do
     it(("%s = %s raises before anything is connected to"):format(case[1], case[2]), function()

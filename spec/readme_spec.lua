@@ -239,6 +239,7 @@ describe("the README", function()
     assert.same({
       timeout = {}, max_result = {}, rows = { '"object"', '"array"', '"columns"' },
       null = { "pg.null" }, numeric = { '"number"' }, json = { '"text"' },
+      timestamps = { '"epoch"', '"epoch_us"' },
     }, listed)
     local db <close> = assert(pg.connect(server.options))
     for setting, values in pairs(listed) do

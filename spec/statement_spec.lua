@@ -235,8 +235,9 @@ SELECT '{1,NULL,-3}'::int[] AS i, '{0.1,NaN,Infinity}'::float8[] AS f, '\x00ff5c
       { "jsonb to json", "jsonb", "json", { a = 1 }, { a = 1 }, { a = 1 } },
       { "jsonb to text", "jsonb", "text", { a = 1 }, { a = 1 }, '{"a":1}' },
       { "text to jsonb", "text", "jsonb USING NULL", { a = 1 }, '{"a":1}', { a = 1 } },
-      { "an enum's list to text[]", "mood[]", "text[]", { "sad" }, "{sad}", { "sad" } },
-      { "text[] to an enum's list", "text[]", "mood[] USING NULL", { "sad" }, { "sad" }, "{sad}" },
+      { "an enum's list to text[]", "mood[]", "text[]", { "sad" }, { "sad" }, { "sad" } },
+      { "text[] to an enum's list", "text[]", "mood[] USING NULL", { "sad" }, { "sad" },
+        { "sad" } },
     }
     for _, case in ipairs(changes) do
       it(("is right at once: %s"):format(case[1]), function()

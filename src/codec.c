@@ -1,116 +1,135 @@
 /* SPDX-License-Identifier: MIT */
-/* codec: the table of built-in types, sorted by OID, and the marks of tables.
+/* codec: the table of built-in types, sorted by OID.
  * OIDs, names and delimiters are those of pg_type, the same in every server;
  * types that no row can know (enums, composites, extensions) have none. */
 #include "codec.h"
 
-#include <lua.h>
 #include <string.h>
 
 #include "codec_rows.h"
+#include "codec_user.h"
 
-const char lpg_list_mark = 'l';
-const char lpg_wrapper_mark = 'w';
-
-#define ROW(o, e, n, t, b, pays)                                               \
+#define ROW(o, e, n, t, b, w, pays)                                            \
   {                                                                            \
     .oid = (o), .element = (e), .name = (n), .text = (t), .binary = (b),       \
-    .prefers_binary = (pays), .delimiter = ','                                 \
+    .encode = (w), .prefers_binary = (pays), .delimiter = ','                  \
   }
-#define SCALAR(oid, name, text, binary) ROW(oid, 0, name, text, binary, false)
-#define PAYING(oid, name, text, binary) ROW(oid, 0, name, text, binary, true)
+#define PLAIN(oid, name, binary)                                               \
+  ROW(oid, 0, name, lpg_decode_string, binary, lpg_plain_encode, false)
+#define WORD(oid, name, text, binary)                                          \
+  ROW(oid, 0, name, text, binary, lpg_word_encode, false)
+#define SCALAR(oid, name, text, binary, encode)                                \
+  ROW(oid, 0, name, text, binary, encode, false)
+#define PAYING(oid, name, text, binary, encode)                                \
+  ROW(oid, 0, name, text, binary, encode, true)
+#define TEXT(oid, name)                                                        \
+  ROW(oid, 0, name, lpg_decode_string, lpg_decode_string, lpg_text_encode,     \
+      false)
+#define RANGE(oid, subtype, name)                                              \
+  ROW(oid, subtype, name, lpg_range_text, lpg_range_binary, lpg_range_encode,  \
+      false)
+#define MULTIRANGE(oid, range, name)                                           \
+  ROW(oid, range, name, lpg_multirange_text, lpg_multirange_binary,            \
+      lpg_multirange_encode, false)
+#define ARRAY(oid, element, name, binary, pays)                                \
+  ROW(oid, element, name, lpg_array_text, binary, lpg_array_encode, pays)
 #define LIST(oid, element, name)                                               \
-  ROW(oid, element, name, lpg_array_text, lpg_array_binary, false)
+  ARRAY(oid, element, name, lpg_array_binary, false)
 #define PAYING_LIST(oid, element, name)                                        \
-  ROW(oid, element, name, lpg_array_text, lpg_array_binary, true)
-#define TEXT_LIST(oid, element, name)                                          \
-  ROW(oid, element, name, lpg_array_text, NULL, false)
+  ARRAY(oid, element, name, lpg_array_binary, true)
+#define TEXT_LIST(oid, element, name) ARRAY(oid, element, name, NULL, false)
 
 /* What has no decoder of its own is a string, and where PostgreSQL sends the
  * same bytes in binary it may come in either form. */
 static const lpg_type scalars[] = {
-    SCALAR(16, "boolean", lpg_bool_text, lpg_bool_binary),
-    PAYING(17, "bytea", lpg_bytea_text, lpg_decode_string),
-    SCALAR(18, "\"char\"", lpg_decode_string, lpg_char_binary),
-    SCALAR(19, "name", lpg_decode_string, lpg_decode_string),
-    SCALAR(20, "bigint", lpg_integer_decode, lpg_int8_binary),
-    SCALAR(21, "smallint", lpg_integer_decode, lpg_int2_binary),
-    SCALAR(22, "int2vector", lpg_decode_string, NULL),
-    SCALAR(23, "integer", lpg_integer_decode, lpg_int4_binary),
-    SCALAR(24, "regproc", lpg_decode_string, NULL),
-    SCALAR(25, "text", lpg_decode_string, lpg_decode_string),
-    SCALAR(26, "oid", lpg_integer_decode, lpg_oid_binary),
-    SCALAR(27, "tid", lpg_decode_string, NULL),
-    SCALAR(28, "xid", lpg_decode_string, lpg_counter_binary),
-    SCALAR(29, "cid", lpg_decode_string, lpg_counter_binary),
-    SCALAR(30, "oidvector", lpg_decode_string, NULL),
-    SCALAR(114, "json", lpg_json_text, lpg_json_text),
-    SCALAR(142, "xml", lpg_decode_string, lpg_decode_string),
-    SCALAR(600, "point", lpg_decode_string, NULL),
-    SCALAR(601, "lseg", lpg_decode_string, NULL),
-    SCALAR(602, "path", lpg_decode_string, NULL),
-    {.oid = 603, .name = "box", .text = lpg_decode_string, .delimiter = ';'},
-    SCALAR(604, "polygon", lpg_decode_string, NULL),
-    SCALAR(628, "line", lpg_decode_string, NULL),
-    SCALAR(650, "cidr", lpg_decode_string, lpg_cidr_binary),
-    PAYING(700, "real", lpg_float4_text, lpg_float4_binary),
-    PAYING(701, "double precision", lpg_float8_text, lpg_float8_binary),
-    SCALAR(705, "unknown", lpg_decode_string, lpg_decode_string),
-    SCALAR(718, "circle", lpg_decode_string, NULL),
-    SCALAR(774, "macaddr8", lpg_decode_string, lpg_macaddr_binary),
-    SCALAR(790, "money", lpg_decode_string, NULL),
-    SCALAR(829, "macaddr", lpg_decode_string, lpg_macaddr_binary),
-    SCALAR(869, "inet", lpg_decode_string, lpg_inet_binary),
-    SCALAR(1033, "aclitem", lpg_decode_string, NULL),
-    SCALAR(1042, "character", lpg_decode_string, lpg_decode_string),
-    SCALAR(1043, "character varying", lpg_decode_string, lpg_decode_string),
-    SCALAR(1082, "date", lpg_date_text, lpg_date_binary),
-    SCALAR(1083, "time without time zone", lpg_time_text, lpg_time_binary),
+    SCALAR(16, "boolean", lpg_bool_text, lpg_bool_binary, lpg_bool_encode),
+    PAYING(17, "bytea", lpg_bytea_text, lpg_decode_string, lpg_bytea_encode),
+    PLAIN(18, "\"char\"", lpg_char_binary),
+    PLAIN(19, "name", lpg_decode_string),
+    SCALAR(20, "bigint", lpg_integer_decode, lpg_int8_binary, lpg_int8_encode),
+    SCALAR(21, "smallint", lpg_integer_decode, lpg_int2_binary,
+           lpg_int2_encode),
+    WORD(22, "int2vector", lpg_decode_string, NULL),
+    SCALAR(23, "integer", lpg_integer_decode, lpg_int4_binary, lpg_int4_encode),
+    PLAIN(24, "regproc", NULL),
+    TEXT(25, "text"),
+    SCALAR(26, "oid", lpg_integer_decode, lpg_oid_binary, lpg_oid_encode),
+    WORD(27, "tid", lpg_decode_string, NULL),
+    WORD(28, "xid", lpg_decode_string, lpg_counter_binary),
+    WORD(29, "cid", lpg_decode_string, lpg_counter_binary),
+    WORD(30, "oidvector", lpg_decode_string, NULL),
+    SCALAR(114, "json", lpg_json_text, lpg_json_text, lpg_document_encode),
+    PLAIN(142, "xml", lpg_decode_string),
+    WORD(600, "point", lpg_decode_string, NULL),
+    WORD(601, "lseg", lpg_decode_string, NULL),
+    WORD(602, "path", lpg_decode_string, NULL),
+    {.oid = 603,
+     .name = "box",
+     .text = lpg_decode_string,
+     .encode = lpg_word_encode,
+     .delimiter = ';'},
+    WORD(604, "polygon", lpg_decode_string, NULL),
+    WORD(628, "line", lpg_decode_string, NULL),
+    WORD(650, "cidr", lpg_decode_string, lpg_cidr_binary),
+    PAYING(700, "real", lpg_float4_text, lpg_float4_binary, lpg_word_encode),
+    PAYING(701, "double precision", lpg_float8_text, lpg_float8_binary,
+           lpg_word_encode),
+    PLAIN(705, "unknown", lpg_decode_string),
+    WORD(718, "circle", lpg_decode_string, NULL),
+    WORD(774, "macaddr8", lpg_decode_string, lpg_macaddr_binary),
+    WORD(790, "money", lpg_decode_string, NULL),
+    WORD(829, "macaddr", lpg_decode_string, lpg_macaddr_binary),
+    WORD(869, "inet", lpg_decode_string, lpg_inet_binary),
+    PLAIN(1033, "aclitem", NULL),
+    TEXT(1042, "character"),
+    TEXT(1043, "character varying"),
+    WORD(1082, "date", lpg_date_text, lpg_date_binary),
+    WORD(1083, "time without time zone", lpg_time_text, lpg_time_binary),
     SCALAR(1114, "timestamp without time zone", lpg_timestamp_text,
-           lpg_timestamp_binary),
+           lpg_timestamp_binary, lpg_timestamp_encode),
     SCALAR(1184, "timestamp with time zone", lpg_timestamptz_text,
-           lpg_timestamptz_binary),
-    SCALAR(1186, "interval", lpg_interval_text, lpg_interval_binary),
-    SCALAR(1266, "time with time zone", lpg_timetz_text, lpg_timetz_binary),
-    SCALAR(1560, "bit", lpg_decode_string, lpg_bit_binary),
-    SCALAR(1562, "bit varying", lpg_decode_string, lpg_bit_binary),
-    SCALAR(1700, "numeric", lpg_numeric_text, lpg_numeric_binary),
-    SCALAR(1790, "refcursor", lpg_decode_string, lpg_decode_string),
-    SCALAR(2202, "regprocedure", lpg_decode_string, NULL),
-    SCALAR(2203, "regoper", lpg_decode_string, NULL),
-    SCALAR(2204, "regoperator", lpg_decode_string, NULL),
-    SCALAR(2205, "regclass", lpg_decode_string, NULL),
-    SCALAR(2206, "regtype", lpg_decode_string, NULL),
-    SCALAR(2249, "record", lpg_decode_string, NULL),
-    SCALAR(2275, "cstring", lpg_decode_string, lpg_decode_string),
-    SCALAR(2278, "void", lpg_decode_string, lpg_decode_string),
-    SCALAR(2950, "uuid", lpg_decode_string, lpg_uuid_binary),
-    SCALAR(2970, "txid_snapshot", lpg_decode_string, NULL),
-    SCALAR(3220, "pg_lsn", lpg_decode_string, lpg_lsn_binary),
-    SCALAR(3614, "tsvector", lpg_decode_string, NULL),
-    SCALAR(3615, "tsquery", lpg_decode_string, NULL),
-    SCALAR(3642, "gtsvector", lpg_decode_string, NULL),
-    SCALAR(3734, "regconfig", lpg_decode_string, NULL),
-    SCALAR(3769, "regdictionary", lpg_decode_string, NULL),
-    SCALAR(3802, "jsonb", lpg_json_text, lpg_jsonb_binary),
-    SCALAR(3904, "int4range", lpg_decode_string, NULL),
-    SCALAR(3906, "numrange", lpg_decode_string, NULL),
-    SCALAR(3908, "tsrange", lpg_decode_string, NULL),
-    SCALAR(3910, "tstzrange", lpg_decode_string, NULL),
-    SCALAR(3912, "daterange", lpg_decode_string, NULL),
-    SCALAR(3926, "int8range", lpg_decode_string, NULL),
-    SCALAR(4072, "jsonpath", lpg_decode_string, lpg_jsonpath_binary),
-    SCALAR(4089, "regnamespace", lpg_decode_string, NULL),
-    SCALAR(4096, "regrole", lpg_decode_string, NULL),
-    SCALAR(4191, "regcollation", lpg_decode_string, NULL),
-    SCALAR(4451, "int4multirange", lpg_decode_string, NULL),
-    SCALAR(4532, "nummultirange", lpg_decode_string, NULL),
-    SCALAR(4533, "tsmultirange", lpg_decode_string, NULL),
-    SCALAR(4534, "tstzmultirange", lpg_decode_string, NULL),
-    SCALAR(4535, "datemultirange", lpg_decode_string, NULL),
-    SCALAR(4536, "int8multirange", lpg_decode_string, NULL),
-    SCALAR(5038, "pg_snapshot", lpg_decode_string, NULL),
-    SCALAR(5069, "xid8", lpg_decode_string, lpg_counter_binary),
+           lpg_timestamptz_binary, lpg_timestamptz_encode),
+    WORD(1186, "interval", lpg_interval_text, lpg_interval_binary),
+    WORD(1266, "time with time zone", lpg_timetz_text, lpg_timetz_binary),
+    WORD(1560, "bit", lpg_decode_string, lpg_bit_binary),
+    WORD(1562, "bit varying", lpg_decode_string, lpg_bit_binary),
+    WORD(1700, "numeric", lpg_numeric_text, lpg_numeric_binary),
+    PLAIN(1790, "refcursor", lpg_decode_string),
+    PLAIN(2202, "regprocedure", NULL),
+    PLAIN(2203, "regoper", NULL),
+    PLAIN(2204, "regoperator", NULL),
+    PLAIN(2205, "regclass", NULL),
+    PLAIN(2206, "regtype", NULL),
+    SCALAR(2249, "record", lpg_row_text, NULL, lpg_row_encode),
+    PLAIN(2275, "cstring", lpg_decode_string),
+    PLAIN(2278, "void", lpg_decode_string),
+    WORD(2950, "uuid", lpg_decode_string, lpg_uuid_binary),
+    PLAIN(2970, "txid_snapshot", NULL),
+    WORD(3220, "pg_lsn", lpg_decode_string, lpg_lsn_binary),
+    PLAIN(3614, "tsvector", NULL),
+    PLAIN(3615, "tsquery", NULL),
+    PLAIN(3642, "gtsvector", NULL),
+    PLAIN(3734, "regconfig", NULL),
+    PLAIN(3769, "regdictionary", NULL),
+    SCALAR(3802, "jsonb", lpg_json_text, lpg_jsonb_binary, lpg_document_encode),
+    RANGE(3904, 23, "int4range"),
+    RANGE(3906, 1700, "numrange"),
+    RANGE(3908, 1114, "tsrange"),
+    RANGE(3910, 1184, "tstzrange"),
+    RANGE(3912, 1082, "daterange"),
+    RANGE(3926, 20, "int8range"),
+    PLAIN(4072, "jsonpath", lpg_jsonpath_binary),
+    PLAIN(4089, "regnamespace", NULL),
+    PLAIN(4096, "regrole", NULL),
+    PLAIN(4191, "regcollation", NULL),
+    MULTIRANGE(4451, 3904, "int4multirange"),
+    MULTIRANGE(4532, 3906, "nummultirange"),
+    MULTIRANGE(4533, 3908, "tsmultirange"),
+    MULTIRANGE(4534, 3910, "tstzmultirange"),
+    MULTIRANGE(4535, 3912, "datemultirange"),
+    MULTIRANGE(4536, 3926, "int8multirange"),
+    PLAIN(5038, "pg_snapshot", NULL),
+    WORD(5069, "xid8", lpg_decode_string, lpg_counter_binary),
 };
 
 /* Arrays are binary where their elements can be. */
@@ -176,23 +195,23 @@ static const lpg_type arrays[] = {
     TEXT_LIST(3735, 3734, "regconfig[]"),
     TEXT_LIST(3770, 3769, "regdictionary[]"),
     LIST(3807, 3802, "jsonb[]"),
-    TEXT_LIST(3905, 3904, "int4range[]"),
-    TEXT_LIST(3907, 3906, "numrange[]"),
-    TEXT_LIST(3909, 3908, "tsrange[]"),
-    TEXT_LIST(3911, 3910, "tstzrange[]"),
-    TEXT_LIST(3913, 3912, "daterange[]"),
-    TEXT_LIST(3927, 3926, "int8range[]"),
+    LIST(3905, 3904, "int4range[]"),
+    LIST(3907, 3906, "numrange[]"),
+    LIST(3909, 3908, "tsrange[]"),
+    LIST(3911, 3910, "tstzrange[]"),
+    LIST(3913, 3912, "daterange[]"),
+    LIST(3927, 3926, "int8range[]"),
     LIST(4073, 4072, "jsonpath[]"),
     TEXT_LIST(4090, 4089, "regnamespace[]"),
     TEXT_LIST(4097, 4096, "regrole[]"),
     TEXT_LIST(4192, 4191, "regcollation[]"),
     TEXT_LIST(5039, 5038, "pg_snapshot[]"),
-    TEXT_LIST(6150, 4451, "int4multirange[]"),
-    TEXT_LIST(6151, 4532, "nummultirange[]"),
-    TEXT_LIST(6152, 4533, "tsmultirange[]"),
-    TEXT_LIST(6153, 4534, "tstzmultirange[]"),
-    TEXT_LIST(6155, 4535, "datemultirange[]"),
-    TEXT_LIST(6157, 4536, "int8multirange[]"),
+    LIST(6150, 4451, "int4multirange[]"),
+    LIST(6151, 4532, "nummultirange[]"),
+    LIST(6152, 4533, "tsmultirange[]"),
+    LIST(6153, 4534, "tstzmultirange[]"),
+    LIST(6155, 4535, "datemultirange[]"),
+    LIST(6157, 4536, "int8multirange[]"),
 };
 
 static const lpg_type *find(const lpg_type *rows, size_t count, uint32_t oid)
@@ -211,37 +230,36 @@ static const lpg_type *find(const lpg_type *rows, size_t count, uint32_t oid)
   return NULL;
 }
 
+const lpg_type *lpg_type_at(size_t i)
+{
+  const size_t single = sizeof scalars / sizeof *scalars;
+  if (i < single)
+    return &scalars[i];
+  i -= single;
+  return i < sizeof arrays / sizeof *arrays ? &arrays[i] : NULL;
+}
+
 const lpg_type *lpg_type_find(uint32_t oid)
 {
   const lpg_type *type = find(scalars, sizeof scalars / sizeof *scalars, oid);
   return type ? type : find(arrays, sizeof arrays / sizeof *arrays, oid);
 }
 
-void lpg_mark_list(lua_State *L)
+lpg_takes lpg_type_takes(const lpg_type *type)
 {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &lpg_list_mark);
-  lua_setmetatable(L, -2); /* nil where no module has set the mark up */
-}
-
-/* Whether the value is a table with the metatable under this key. */
-static bool has_mark(lua_State *L, int index, const char *key)
-{
-  if (lua_type(L, index) != LUA_TTABLE || !lua_getmetatable(L, index))
-    return false;
-  lua_rawgetp(L, LUA_REGISTRYINDEX, key);
-  bool same = lua_rawequal(L, -1, -2);
-  lua_pop(L, 2);
-  return same;
-}
-
-bool lpg_is_marked(lua_State *L, int index)
-{
-  return has_mark(L, index, &lpg_list_mark);
-}
-
-bool lpg_is_wrapper(lua_State *L, int index)
-{
-  return has_mark(L, index, &lpg_wrapper_mark);
+  if (lpg_user_encodes(type))
+    return LPG_TAKES_LISTS; /* whatever the function takes */
+  if (lpg_is_user(type))
+    type = type->part;
+  lpg_encode *encode = type ? type->encode : lpg_plain_encode;
+  if (encode == lpg_record_encode || encode == lpg_range_encode ||
+      encode == lpg_hstore_encode)
+    return LPG_TAKES_KEYED;
+  if (encode == lpg_document_encode || encode == lpg_row_encode ||
+      encode == lpg_multirange_encode || encode == lpg_vector_encode ||
+      encode == lpg_array_encode)
+    return LPG_TAKES_LISTS;
+  return LPG_TAKES_SCALARS;
 }
 
 /* --- by name ----------------------------------------------------------- */

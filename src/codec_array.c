@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* codec_array: arrays of any element type to Lua sequences, nested by
- * dimension. Knows the shape of arrays; elements are their row's business. */
+ * dimension. Knows the shape of arrays; elements are their row's business. What
+ * the sequence alone does not tell is its mark's. */
 #include <lauxlib.h>
 #include <lua.h>
 #include <string.h>
 
 #include "bytes.h"
+#include "codec_part.h"
 #include "codec_rows.h"
 #include "codec_text.h"
 
@@ -15,9 +17,11 @@ static const char too_deep[] = "an array of more than six dimensions";
 typedef struct reader {
   lua_State *L;
   const lpg_type *element;
-  const lpg_view *view;
+  lpg_view view;
   const char *at, *end;
   char delimiter;
+  int told; /* dimensions that have their bounds written before */
+  int32_t lower[LPG_DIMENSIONS];
   int leaf; /* the depth at which elements stand; 0: none seen yet */
   int box;  /* the stack slot of big scratch space */
   size_t sizes[LPG_DIMENSIONS + 1]; /* of the last list at each depth */
@@ -56,7 +60,7 @@ static char *scratch(reader *r, size_t size)
 static const char *decode_copy(reader *r, char *copy, size_t length)
 {
   copy[length] = '\0';
-  return r->element->text(r->L, r->element, r->view, copy, length);
+  return r->element->text(r->L, r->element, &r->view, copy, length);
 }
 
 static const char *read_quoted(reader *r)
@@ -176,22 +180,49 @@ static const char *read_list(reader *r, int depth)
   }
 }
 
-/* "[0:2][-1:1]=" before an array whose indexes do not begin at 1: dropped. */
-static bool skip_bounds(reader *r)
+static bool read_bound(reader *r, char mark, int32_t *bound)
 {
-  if (r->at == r->end || *r->at != '[')
-    return true;
-  while (r->at < r->end && *r->at && strchr("[]:-0123456789", *r->at))
+  const char *first = r->at;
+  int64_t value;
+  while (r->at < r->end && *r->at != mark)
     r->at++;
-  lpg_cursor c = {r->at, r->end};
-  bool whole = lpg_accept(&c, '=');
-  r->at = c.at;
-  return whole;
+  if (r->at == r->end ||
+      !lpg_integer_parse(first, (size_t)(r->at - first), &value) ||
+      value < INT32_MIN || value > INT32_MAX)
+    return false;
+  r->at++;
+  *bound = (int32_t)value;
+  return true;
+}
+
+/* "[0:2][-1:1]=" before an array whose indexes do not all begin at 1. */
+static bool read_bounds(reader *r)
+{
+  int32_t upper;
+  while (r->at < r->end && *r->at == '[') {
+    r->at++;
+    if (r->told == LPG_DIMENSIONS ||
+        !read_bound(r, ':', &r->lower[r->told++]) ||
+        !read_bound(r, ']', &upper))
+      return false;
+  }
+  return r->told == 0 || (r->at < r->end && *r->at++ == '=');
+}
+
+/* A sequence does not tell where its indexes begin, nor, where elements are
+ * lists themselves, how many of its levels are dimensions. */
+static void mark(reader *r, int dimensions)
+{
+  bool usual = dimensions <= 1 || lpg_type_takes(r->element) != LPG_TAKES_LISTS;
+  for (int i = 0; i < dimensions; i++)
+    usual = usual && r->lower[i] == 1;
+  if (!usual)
+    lpg_mark_bounds(r->L, r->lower, dimensions);
 }
 
 static const char *read_text(reader *r)
 {
-  if (!skip_bounds(r) || r->at == r->end || *r->at++ != '{')
+  if (!read_bounds(r) || r->at == r->end || *r->at++ != '{')
     return malformed;
   if (r->end - r->at == 1 && *r->at == '}') {
     lua_createtable(r->L, 0, 0);
@@ -199,23 +230,32 @@ static const char *read_text(reader *r)
     return NULL;
   }
   const char *wrong = read_list(r, 1);
-  return !wrong && r->at != r->end ? malformed : wrong;
+  if (wrong)
+    return wrong;
+  if (r->at != r->end || (r->told > 0 && r->told != r->leaf))
+    return malformed;
+  mark(r, r->leaf);
+  return NULL;
 }
 
-const char *lpg_array_text_of(lua_State *L, const lpg_type *element,
-                              const lpg_view *view, const char *bytes,
-                              size_t length)
+const char *lpg_array_text(lua_State *L, const lpg_type *type,
+                           const lpg_view *view, const char *bytes,
+                           size_t length)
 {
-  const lpg_type string = string_row();
+  const lpg_type string = string_row(), *element = lpg_type_part(type);
+  reader r;
+  if (!lpg_deepen(view, &r.view))
+    return lpg_too_deep;
   make_room(L);
   lua_pushnil(L);
-  reader r;
   r.L = L;
   r.element = element ? element : &string;
-  r.view = view;
   r.at = bytes;
   r.end = bytes + length;
   r.delimiter = r.element->delimiter;
+  r.told = 0;
+  for (int i = 0; i < LPG_DIMENSIONS; i++)
+    r.lower[i] = 1;
   r.leaf = 0;
   r.box = lua_gettop(L);
   memset(r.sizes, 0, sizeof r.sizes);
@@ -226,13 +266,6 @@ const char *lpg_array_text_of(lua_State *L, const lpg_type *element,
   else
     lua_replace(L, r.box);
   return wrong;
-}
-
-const char *lpg_array_text(lua_State *L, const lpg_type *type,
-                           const lpg_view *view, const char *bytes,
-                           size_t length)
-{
-  return lpg_array_text_of(L, lpg_type_part(type), view, bytes, length);
 }
 
 /* The binary form. */
@@ -256,7 +289,7 @@ static const char *read_dimension(reader *r, lpg_span *s, const int32_t *sizes,
       if (length == -1)
         lua_pushlightuserdata(r->L, NULL);
       else
-        wrong = r->element->binary(r->L, r->element, r->view,
+        wrong = r->element->binary(r->L, r->element, &r->view,
                                    (const char *)bytes, (size_t)length);
       if (wrong)
         return wrong;
@@ -278,7 +311,7 @@ static const char *read_binary(reader *r, const char *bytes, size_t length)
   uint64_t total = 1;
   for (uint32_t i = 0; i < dimensions; i++) {
     uint32_t size = lpg_u32(&s);
-    lpg_u32(&s); /* the lower bound */
+    r->lower[i] = (int32_t)lpg_u32(&s);
     /* An element has four bytes at least: a size that is a lie allocates
      * nothing. */
     total *= size;
@@ -295,29 +328,25 @@ static const char *read_binary(reader *r, const char *bytes, size_t length)
     const char *wrong = read_dimension(r, &s, sizes, (int)dimensions);
     if (wrong)
       return wrong;
+    mark(r, (int)dimensions);
   }
   return s.at == s.end ? NULL : malformed;
-}
-
-const char *lpg_array_binary_of(lua_State *L, const lpg_type *element,
-                                const lpg_view *view, const char *bytes,
-                                size_t length)
-{
-  const lpg_type string = string_row();
-  make_room(L);
-  int top = lua_gettop(L);
-  reader r = {.L = L, .element = element ? element : &string, .view = view};
-  if (!r.element->binary)
-    return "an array whose elements have no known binary form";
-  const char *wrong = read_binary(&r, bytes, length);
-  if (wrong)
-    lua_settop(L, top);
-  return wrong;
 }
 
 const char *lpg_array_binary(lua_State *L, const lpg_type *type,
                              const lpg_view *view, const char *bytes,
                              size_t length)
 {
-  return lpg_array_binary_of(L, lpg_type_part(type), view, bytes, length);
+  const lpg_type string = string_row(), *element = lpg_type_part(type);
+  reader r = {.L = L, .element = element ? element : &string};
+  if (!lpg_deepen(view, &r.view))
+    return lpg_too_deep;
+  if (!r.element->binary)
+    return "an array whose elements have no known binary form";
+  make_room(L);
+  int top = lua_gettop(L);
+  const char *wrong = read_binary(&r, bytes, length);
+  if (wrong)
+    lua_settop(L, top);
+  return wrong;
 }

@@ -46,7 +46,7 @@ static size_t number_text(lua_State *L, int slot, char *text)
 
 /* --- faults ------------------------------------------------------------ */
 
-enum { KEY_SHOWN = 40, STEP = KEY_SHOWN + 8, PATH = 120 };
+enum { KEY_SHOWN = 40, STEP = KEY_SHOWN + 8, PATH = 100 };
 
 static const char too_deep[] = "nested deeper than 1000 levels, or a cycle";
 
@@ -104,9 +104,10 @@ static void name_key(lua_State *L, int slot, char *step)
  * repeats itself. */
 static bool fail(const writer *w, const char *what, const char *detail)
 {
-  char path[PATH + STEP] = "", number[LPG_NUMBER];
+  char *path = w->fault->path, number[LPG_NUMBER];
   size_t length = 0;
   int slot = w->base + 1;
+  path[0] = '\0';
   for (int i = 0; i < w->depth; i++) {
     char *step = path + length;
     slot++; /* past the table */
@@ -122,8 +123,7 @@ static bool fail(const writer *w, const char *what, const char *detail)
       break;
     }
   }
-  snprintf(w->fault->text, sizeof w->fault->text, "%s%s%s%s", path,
-           length > 0 ? ": " : "", what, detail);
+  snprintf(w->fault->text, sizeof w->fault->text, "%s%s", what, detail);
   return false;
 }
 

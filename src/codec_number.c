@@ -196,6 +196,8 @@ static bool read_exponent(lpg_cursor *c, int64_t *exponent)
   bool negative = lpg_accept(c, '-');
   if (!negative)
     lpg_accept(c, '+');
+  while (c->end - c->at > 1 && *c->at == '0')
+    c->at++;
   if (!lpg_digits(c, 1, 18, exponent))
     return false;
   for (int64_t more; c->at < c->end && lpg_digits(c, 1, 1, &more);)

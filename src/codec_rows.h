@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* codec_rows: the decoders that the table of types names, and what the codec
- * files share. Not for use outside of codec*.c, but for lpg_array_*_of. */
+/* codec_rows: the decoders and encoders that rows of types name, and what the
+ * codec files share. Not for use outside of codec*.c and typemap*.c. */
 #ifndef LPG_CODEC_ROWS_H
 #define LPG_CODEC_ROWS_H
 
@@ -24,20 +24,38 @@ lpg_decode lpg_timestamp_text, lpg_timestamp_binary;
 lpg_decode lpg_timestamptz_text, lpg_timestamptz_binary;
 lpg_decode lpg_interval_text, lpg_interval_binary;
 
-/* As lpg_array_text and lpg_array_binary, with the row of the elements given:
- * for element types that are not in the table (composites, ranges). e */
-const char *lpg_array_text_of(lua_State *L, const lpg_type *element,
-                              const lpg_view *view, const char *bytes,
-                              size_t length);
-const char *lpg_array_binary_of(lua_State *L, const lpg_type *element,
-                                const lpg_view *view, const char *bytes,
-                                size_t length);
+/* Made of others: by type->part or type->element; records by type->fields. */
+lpg_decode lpg_array_text, lpg_array_binary;
+lpg_decode lpg_record_text, lpg_record_binary;
+lpg_decode lpg_row_text; /* an anonymous record: its fields' texts */
+lpg_decode lpg_range_text, lpg_range_binary;
+lpg_decode lpg_multirange_text, lpg_multirange_binary;
+/* Of extensions. */
+lpg_decode lpg_hstore_text, lpg_hstore_binary;
+lpg_decode lpg_vector_text, lpg_vector_binary;
 
-/* The OIDs that code has to know, beyond the table. */
-enum { LPG_OID_BYTEA = 17, LPG_OID_JSON = 114, LPG_OID_JSONB = 3802 };
+/* Scalars: any; any but booleans; any, and tables as JSON; as JSON. */
+lpg_encode lpg_plain_encode, lpg_word_encode, lpg_text_encode;
+lpg_encode lpg_document_encode;
+lpg_encode lpg_bool_encode, lpg_bytea_encode;
+lpg_encode lpg_int2_encode, lpg_int4_encode, lpg_int8_encode, lpg_oid_encode;
+lpg_encode lpg_timestamp_encode, lpg_timestamptz_encode;
+lpg_encode lpg_array_encode, lpg_record_encode, lpg_row_encode;
+lpg_encode lpg_range_encode, lpg_multirange_encode;
+lpg_encode lpg_hstore_encode, lpg_vector_encode;
 
-/* PostgreSQL's limit on an array's dimensions, and ours on recursion. */
-enum { LPG_DIMENSIONS = 6 };
+/* Which tables a type takes as one value; the others make dimensions where they
+ * lie in an array of it. */
+typedef enum lpg_takes {
+  LPG_TAKES_SCALARS, /* none */
+  LPG_TAKES_KEYED,   /* by name */
+  LPG_TAKES_LISTS    /* any */
+} lpg_takes;
+lpg_takes lpg_type_takes(const lpg_type *type);
+
+/* PostgreSQL's limit on an array's dimensions, and ours on how deep a value may
+ * lie in others. */
+enum { LPG_DIMENSIONS = 6, LPG_DEPTH = 100 };
 
 /* digits * 10^exponent, and the nearest double to it. */
 typedef struct lpg_decimal {
@@ -45,6 +63,20 @@ typedef struct lpg_decimal {
   int64_t exponent;
 } lpg_decimal;
 double lpg_decimal_value(lpg_decimal d);
+
+/* An instant in PostgreSQL's microseconds since 2000, the ends of int64_t being
+ * infinite, as the number that timestamps = "epoch" or "epoch_us" asks for;
+ * and such a number back, if a timestamp can hold it. */
+void lpg_epoch_push(lua_State *L, int64_t micros, const lpg_view *view);
+bool lpg_epoch_read(lua_State *L, int index, const lpg_view *view,
+                    int64_t *micros);
+/* Does a number for this type (NULL: not known) stand for an instant? */
+static inline bool lpg_is_instant(const lpg_type *type, const lpg_view *view)
+{
+  return view->timestamps != LPG_ISO && type &&
+         (type->encode == lpg_timestamp_encode ||
+          type->encode == lpg_timestamptz_encode);
+}
 
 /* The powers of ten that a double holds exactly. */
 enum { LPG_TENS = 22 };

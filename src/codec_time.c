@@ -6,12 +6,17 @@
 #include "bytes.h"
 #include "codec_rows.h"
 #include "codec_text.h"
+#include "codec_write.h"
 
 static const char not_date[] = "not an ISO date";
 static const char not_time[] = "not an ISO time";
 static const char not_timestamp[] = "not an ISO timestamp";
 
 enum { DAY = 86400, MICROS = 1000000, ROOM = 64 };
+
+/* The days since 2000 of PostgreSQL's timestamps, from 4714 BC to 294276, and
+ * one more on each side for time zones. Their microseconds fit in 64 bits. */
+enum { FIRST_DAY = -2451546, LAST_DAY = 106751983 };
 
 typedef struct moment {
   int64_t year; /* 0 is 1 BC */
@@ -24,12 +29,14 @@ static void push(lua_State *L, const char *text, const char *end)
 }
 
 /* "infinity" and "-infinity" are values of every type with a date. */
-static bool push_infinity(lua_State *L, const char *bytes, size_t length)
+static const char *infinity(bool before)
 {
-  if (!lpg_is(bytes, length, "infinity") && !lpg_is(bytes, length, "-infinity"))
-    return false;
-  lua_pushlstring(L, bytes, length);
-  return true;
+  return before ? "-infinity" : "infinity";
+}
+
+static bool is_infinity(const char *bytes, size_t length)
+{
+  return lpg_is(bytes, length, infinity(*bytes == '-'));
 }
 
 /* The calendar. Years begin in March here, so that a leap day is the last of
@@ -206,9 +213,8 @@ const char *lpg_date_text(lua_State *L, const lpg_type *type,
   (void)view;
   moment m = {0};
   lpg_cursor c = {bytes, bytes + length};
-  if (push_infinity(L, bytes, length))
-    return NULL;
-  if (!read_date(&c, &m) || !read_era(&c, &m))
+  bool infinite = is_infinity(bytes, length);
+  if (!infinite && (!read_date(&c, &m) || !read_era(&c, &m)))
     return not_date;
   lua_pushlstring(L, bytes, length);
   return NULL;
@@ -225,7 +231,7 @@ const char *lpg_date_binary(lua_State *L, const lpg_type *type,
     return not_date;
   int32_t days = (int32_t)lpg_u32(&s);
   if (days == INT32_MAX || days == INT32_MIN) {
-    lua_pushstring(L, days < 0 ? "-infinity" : "infinity");
+    lua_pushstring(L, infinity(days < 0));
     return NULL;
   }
   moment m = {0};
@@ -309,19 +315,59 @@ const char *lpg_timetz_binary(lua_State *L, const lpg_type *type,
   return NULL;
 }
 
+/* Microseconds since 2000; false where no timestamp can be. */
+static bool micros_of(const moment *m, int64_t *micros)
+{
+  int64_t days = days_of(m);
+  *micros = 0;
+  if (days < FIRST_DAY || days > LAST_DAY)
+    return false;
+  *micros = (days * DAY + m->hour * 3600 + m->minute * 60 + m->second) * MICROS;
+  *micros += m->micro;
+  return true;
+}
+
+static void set_micros(moment *m, int64_t micros)
+{
+  const int64_t day = (int64_t)DAY * MICROS;
+  int64_t rest = micros % day;
+  set_days(m, floor_divide(micros, day));
+  set_clock(m, rest < 0 ? rest + day : rest);
+}
+
+/* The ends of PostgreSQL's count stand for the infinities. */
+static bool endless(int64_t micros)
+{
+  return micros == INT64_MAX || micros == INT64_MIN;
+}
+
+static bool read_timestamp(lpg_cursor *c, moment *m, bool utc, int64_t *offset)
+{
+  return read_date(c, m) && lpg_accept(c, ' ') && read_clock(c, m) &&
+         (!utc || read_offset(c, offset)) && read_era(c, m);
+}
+
 /* With an offset the moment is moved to UTC; a zero one, the usual case,
  * costs nothing. */
-static const char *timestamp_text(lua_State *L, const char *bytes,
-                                  size_t length, bool utc)
+static const char *timestamp_text(lua_State *L, const lpg_view *view,
+                                  const char *bytes, size_t length, bool utc)
 {
   moment m = {0};
-  int64_t offset = 0;
+  int64_t offset = 0, micros = *bytes == '-' ? INT64_MIN : INT64_MAX;
   lpg_cursor c = {bytes, bytes + length};
-  if (push_infinity(L, bytes, length))
-    return NULL;
-  if (!read_date(&c, &m) || !lpg_accept(&c, ' ') || !read_clock(&c, &m) ||
-      (utc && !read_offset(&c, &offset)) || !read_era(&c, &m))
+  bool infinite = is_infinity(bytes, length);
+  if (!infinite && !read_timestamp(&c, &m, utc, &offset))
     return not_timestamp;
+  if (view->timestamps != LPG_ISO) {
+    if (!infinite && !micros_of(&m, &micros))
+      return not_timestamp;
+    lpg_epoch_push(L, infinite ? micros : micros - offset * MICROS, view);
+    return NULL;
+  }
+  if (infinite) {
+    lua_pushlstring(L, bytes, length);
+    return NULL;
+  }
   if (offset) {
     int64_t seconds = m.hour * 3600 + m.minute * 60 + m.second - offset;
     int64_t days = floor_divide(seconds, DAY), micro = m.micro;
@@ -332,23 +378,22 @@ static const char *timestamp_text(lua_State *L, const char *bytes,
   return NULL;
 }
 
-static const char *timestamp_binary(lua_State *L, const char *bytes,
-                                    size_t length, bool utc)
+static const char *timestamp_binary(lua_State *L, const lpg_view *view,
+                                    const char *bytes, size_t length, bool utc)
 {
   lpg_span s = lpg_span_of(bytes, length);
   if (length != 8)
     return not_timestamp;
   int64_t micros = (int64_t)lpg_u64(&s);
-  if (micros == INT64_MAX || micros == INT64_MIN) {
-    lua_pushstring(L, micros < 0 ? "-infinity" : "infinity");
-    return NULL;
-  }
-  const int64_t day = (int64_t)DAY * MICROS;
-  int64_t rest = micros % day;
   moment m = {0};
-  set_days(&m, floor_divide(micros, day));
-  set_clock(&m, rest < 0 ? rest + day : rest);
-  push_moment(L, &m, utc);
+  if (view->timestamps != LPG_ISO) {
+    lpg_epoch_push(L, micros, view);
+  } else if (endless(micros)) {
+    lua_pushstring(L, infinity(micros < 0));
+  } else {
+    set_micros(&m, micros);
+    push_moment(L, &m, utc);
+  }
   return NULL;
 }
 
@@ -357,8 +402,7 @@ const char *lpg_timestamp_text(lua_State *L, const lpg_type *type,
                                size_t length)
 {
   (void)type;
-  (void)view;
-  return timestamp_text(L, bytes, length, false);
+  return timestamp_text(L, view, bytes, length, false);
 }
 
 const char *lpg_timestamp_binary(lua_State *L, const lpg_type *type,
@@ -366,8 +410,7 @@ const char *lpg_timestamp_binary(lua_State *L, const lpg_type *type,
                                  size_t length)
 {
   (void)type;
-  (void)view;
-  return timestamp_binary(L, bytes, length, false);
+  return timestamp_binary(L, view, bytes, length, false);
 }
 
 const char *lpg_timestamptz_text(lua_State *L, const lpg_type *type,
@@ -375,8 +418,7 @@ const char *lpg_timestamptz_text(lua_State *L, const lpg_type *type,
                                  size_t length)
 {
   (void)type;
-  (void)view;
-  return timestamp_text(L, bytes, length, true);
+  return timestamp_text(L, view, bytes, length, true);
 }
 
 const char *lpg_timestamptz_binary(lua_State *L, const lpg_type *type,
@@ -384,6 +426,56 @@ const char *lpg_timestamptz_binary(lua_State *L, const lpg_type *type,
                                    size_t length)
 {
   (void)type;
-  (void)view;
-  return timestamp_binary(L, bytes, length, true);
+  return timestamp_binary(L, view, bytes, length, true);
+}
+
+/* Encoding. */
+
+static bool refuse_number(lpg_writer *w)
+{
+  char number[LPG_NUMBER];
+  if (lua_isinteger(w->L, -1))
+    lpg_integer_text(lua_tointeger(w->L, -1), number);
+  else
+    lpg_float_text(lua_tonumber(w->L, -1), number);
+  return lpg_refuse(
+      w->fault,
+      "%s %s since 1970: a timestamp is from 4714 BC to the year 294276",
+      number, w->view->timestamps == LPG_EPOCH ? "seconds" : "microseconds");
+}
+
+/* A number means what the option says; without it, and of strings, the server
+ * judges. Written as the server itself writes it in DateStyle ISO. */
+static bool encode(lpg_writer *w, const lpg_type *type, bool utc)
+{
+  int64_t micros;
+  if (lua_type(w->L, -1) != LUA_TNUMBER || w->view->timestamps == LPG_ISO)
+    return lpg_word_encode(w, type);
+  if (!lpg_epoch_read(w->L, -1, w->view, &micros))
+    return refuse_number(w);
+  if (endless(micros)) {
+    lpg_buffer_text(w->out, infinity(micros < 0));
+    return true;
+  }
+  moment m;
+  char text[ROOM];
+  set_micros(&m, micros);
+  char *at = put_date(text, &m);
+  *at++ = ' ';
+  at = put_clock(at, &m);
+  if (utc)
+    at = lpg_put_text(at, "+00");
+  at = put_era(at, &m);
+  lpg_buffer_put(w->out, text, (size_t)(at - text));
+  return true;
+}
+
+bool lpg_timestamp_encode(lpg_writer *w, const lpg_type *type)
+{
+  return encode(w, type, false);
+}
+
+bool lpg_timestamptz_encode(lpg_writer *w, const lpg_type *type)
+{
+  return encode(w, type, true);
 }

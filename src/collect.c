@@ -4,8 +4,10 @@
 #include <lauxlib.h>
 #include <string.h>
 
+#include "ask.h"
 #include "error.h"
 #include "rows.h"
+#include "run.h"
 #include "statement.h"
 #include "transaction.h"
 
@@ -13,6 +15,28 @@ void lpg_remember(lua_State *L, int slot)
 {
   lua_pushvalue(L, slot + STATEMENT);
   lpg_statement_keep(L, slot + CONN, SQL);
+}
+
+/* Pushes a plan with the types that the connection knows. */
+static lpg_plan *push_plan(lua_State *L, int slot, const PGresult *result)
+{
+  lua_getiuservalue(L, slot + CONN, LPG_CONN_TYPES);
+  lpg_plan *plan = lpg_plan_new(L, result, -1);
+  lua_remove(L, -2);
+  return plan;
+}
+
+/* The statement's columns are those of the plan on the top, whose types may be
+ * known by now. */
+static void suit(lua_State *L, const lpg_op *op, int slot, lpg_statement *s)
+{
+  const lpg_plan *plan = lua_touserdata(L, -1);
+  if (plan->open) {
+    lua_getiuservalue(L, slot + CONN, LPG_CONN_TYPES);
+    lpg_plan_settle(L, -2, -1);
+    lua_pop(L, 1);
+  }
+  s->binary = plan->wants_binary || (op->conn->shy && plan->can_binary);
 }
 
 /* The server's answer to Describe: the last result has the types. */
@@ -30,15 +54,28 @@ void lpg_learn(lua_State *L, int slot, const PGresult *result)
   }
   s->seen = true;
   lua_replace(L, slot + STATEMENT);
+  lpg_ask_described(L, slot, result);
   if (PQnfields(result) > 0) {
-    const lpg_plan *plan = lpg_plan_new(L, result);
-    s->binary = plan->wants_binary || (op->conn->shy && plan->can_binary);
-    lua_pop(L, 1);
+    push_plan(L, slot, result);
+    lua_setiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN);
   }
+}
+
+void lpg_learnt(lua_State *L, int slot)
+{
+  const lpg_op *op = lua_touserdata(L, slot);
+  lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
+  for (int i = 0; i < s->count; i++)
+    s->types[i] = lpg_typemap_base(op->conn->types, s->types[i]);
+  if (lua_getiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN) ==
+      LUA_TUSERDATA)
+    suit(L, op, slot, s);
+  lua_pop(L, 1);
 }
 
 void lpg_describe(lua_State *L, int slot, const PGresult *result)
 {
+  lpg_ask_described(L, slot, result);
   int parameters = PQnparams(result), columns = PQnfields(result);
   lua_createtable(L, 0, 2);
   lua_createtable(L, parameters, 0);
@@ -59,13 +96,14 @@ void lpg_describe(lua_State *L, int slot, const PGresult *result)
   lua_replace(L, slot + ROWS);
 }
 
-/* Of a named statement the server itself refuses to change the columns; a
- * pooler may have another one by that name. */
-static bool fits(lua_State *L, const lpg_op *op, int index,
-                 const PGresult *result)
+/* Was the plan made for this result, and of what is known? Of a named statement
+ * the server itself refuses to change the columns; a pooler may have another
+ * one by that name. */
+static bool fits(const lpg_plan *plan, const lpg_op *op, const PGresult *result)
 {
+  bool current = plan->map == op->conn->types || !(plan->learnt || plan->open);
   bool told = op->named && !op->conn->pooler;
-  return lpg_plan_fits(lua_touserdata(L, index), result, told);
+  return current && lpg_plan_fits(plan, result, told);
 }
 
 /* The plan of a result's columns: the statement's, if it still fits. */
@@ -75,13 +113,16 @@ static void plan_columns(lua_State *L, lpg_op *op, int slot,
   lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
   if (s && lua_getiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN) ==
                LUA_TUSERDATA) {
-    if (fits(L, op, -1, result)) {
+    const lpg_plan *plan = lua_touserdata(L, -1);
+    if (fits(plan, op, result)) {
+      if (plan->open)
+        suit(L, op, slot, s);
       lua_replace(L, slot + PLAN);
       return;
     }
     lua_pop(L, 1);
   }
-  const lpg_plan *plan = lpg_plan_new(L, result);
+  lpg_plan *plan = push_plan(L, slot, result);
   lua_replace(L, slot + PLAN);
   if (op->script)
     return;
@@ -90,8 +131,10 @@ static void plan_columns(lua_State *L, lpg_op *op, int slot,
     lua_replace(L, slot + STATEMENT);
   }
   s->seen = true;
-  s->binary = plan->wants_binary || (op->conn->shy && plan->can_binary);
   lua_pushvalue(L, slot + PLAN);
+  suit(L, op, slot, s);
+  if (op->action == LPG_EACH) /* it was described, but has changed since */
+    lpg_plan_keep_none(plan);
   lua_setiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN);
   lpg_remember(L, slot);
 }
@@ -110,7 +153,8 @@ void lpg_expect(lua_State *L, lpg_op *op, int slot)
 {
   if (lua_isnil(L, slot + STATEMENT) ||
       lua_getiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN) !=
-          LUA_TUSERDATA)
+          LUA_TUSERDATA ||
+      ((const lpg_plan *)lua_touserdata(L, -1))->open)
     return;
   lua_replace(L, slot + PLAN);
   make_rows(L, op, slot);
@@ -122,7 +166,7 @@ void lpg_expect(lua_State *L, lpg_op *op, int slot)
 /* A statement of the script (or the only one) begins to answer. */
 static void begin(lua_State *L, lpg_op *op, int slot, const PGresult *result)
 {
-  bool ready = op->ready && fits(L, op, slot + PLAN, result);
+  bool ready = op->ready && fits(lua_touserdata(L, slot + PLAN), op, result);
   op->ready = false;
   op->answering = true;
   op->rows = op->affected = 0;
@@ -148,6 +192,24 @@ static void misread(lua_State *L, lpg_op *op, int slot, lpg_misread what)
   lua_replace(L, slot + ROWS);
   op->misread = true;
   op->conn->wire.dropped = true;
+}
+
+/* The server's own types may have been changed by somebody else: the bytes are
+ * kept, and it is asked anew. Rows of a stream are given out at once: the next
+ * run asks. Answers whether the row can be taken in again. */
+static bool doubt(lua_State *L, lpg_op *op, int slot, const lpg_column *column)
+{
+  if (column->type == NULL || !lpg_type_is_learnt(column->type))
+    return false;
+  bool coded = lpg_typemap_is_coded(op->conn->types);
+  lpg_conn_forget_types(L, slot + CONN);
+  if (op->action == LPG_EACH || coded) {
+    lpg_put_nil(L, slot + STATEMENT);
+    lpg_remember(L, slot);
+    return false;
+  }
+  lpg_plan_keep(lua_touserdata(L, slot + PLAN), column);
+  return true;
 }
 
 static void forget(lua_State *L, const lpg_conn *c, int slot)
@@ -222,9 +284,12 @@ void lpg_collect(lua_State *L, lpg_op *op, int slot)
     begin(L, op, slot, result);
   const lpg_plan *plan = lua_touserdata(L, slot + PLAN);
   for (int i = 0, n = PQntuples(result); i < n; i++) {
-    lpg_misread what =
-        lpg_rows_append(L, plan, &op->settings, result, i, slot + ROWS,
-                        slot + NAMES, ++op->rows - op->before);
+    lpg_misread what;
+    op->rows++;
+    do
+      what = lpg_rows_append(L, plan, &op->settings, result, i, slot + ROWS,
+                             slot + NAMES, op->rows - op->before);
+    while (what.problem && doubt(L, op, slot, what.column));
     if (what.problem) {
       misread(L, op, slot, what);
       return;

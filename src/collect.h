@@ -13,7 +13,8 @@
  * connection just below the operation's slot, and above it what the operation
  * keeps. */
 enum { HANDLE = 1, SQL = 2, VALUES = 3 };
-enum { CONN = -1, STATEMENT = 1, PLAN, NAMES, ROWS, OBJECT, KEPT = OBJECT };
+enum { CONN = -1, STATEMENT = 1, PLAN, NAMES, ROWS, OBJECT, TYPES, OPEN };
+enum { KEPT = OPEN };
 
 static inline void lpg_put_nil(lua_State *L, int index)
 {
@@ -29,8 +30,10 @@ static inline bool lpg_begins_with(const char *tag, const char *const *words)
   return false;
 }
 
-/* Takes the parameters' types from the server's answer to Describe. e */
+/* Takes the types of parameters and columns from the server's answer to
+ * Describe; lpg_learnt: and what was asked of them then. e */
 void lpg_learn(lua_State *L, int slot, const PGresult *result);
+void lpg_learnt(lua_State *L, int slot);
 /* Keeps that answer as a table. e */
 void lpg_describe(lua_State *L, int slot, const PGresult *result);
 /* Keeps the statement in the frame for its text; nil: forgets it. e */

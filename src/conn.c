@@ -7,9 +7,11 @@
 
 #include "await.h"
 #include "box.h"
+#include "codec_user.h"
 #include "error.h"
 #include "hold.h"
 #include "lend.h"
+#include "share.h"
 #include "statement.h"
 #include "transaction.h"
 
@@ -107,6 +109,12 @@ lpg_handle *lpg_handle_check(lua_State *L, int index)
   return h;
 }
 
+void lpg_handle_need_rest(lua_State *L, const lpg_handle *h)
+{
+  if (h->conn->codecs && lpg_in_user(L))
+    lpg_raise(L, "a codec's function cannot use its connection");
+}
+
 bool lpg_handle_ready(lua_State *L, int index, const lpg_handle *h)
 {
   lpg_handle_need(L, h);
@@ -119,6 +127,7 @@ bool lpg_handle_ready(lua_State *L, int index, const lpg_handle *h)
               "the connection is busy with %s%s: end its loop or close it "
               "first, or use another connection",
               h->conn->hold->what, h->conn->hold->place);
+  lpg_handle_need_rest(L, h);
   if (h->conn->wire.phase != LPG_LOST && h->conn->wire.pg)
     return true;
   lpg_error_new(L, "connection_lost",
@@ -162,6 +171,37 @@ void lpg_conn_forget(lua_State *L, int index)
 {
   lpg_statement_forget(L, index);
   lpg_conn_forget_tables(L, index);
+  lpg_conn_forget_types(L, index);
+}
+
+/* What its codecs are for is the same in the map on the top, as far as is
+ * known.
+ */
+static void code_types(lua_State *L, int index, int map)
+{
+  if (lua_getiuservalue(L, index, LPG_CONN_CODED) == LUA_TTABLE)
+    for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL; i += 2) {
+      uint32_t oid = (uint32_t)lua_tointeger(L, -1);
+      lua_pop(L, 1);
+      lua_rawgeti(L, -1, i + 1);
+      lpg_typemap_code(L, map, oid);
+    }
+}
+
+void lpg_conn_forget_types(lua_State *L, int index)
+{
+  lpg_conn *c = lua_touserdata(L, index);
+  index = lua_absindex(L, index);
+  lpg_typemap *types = lpg_typemap_new(L);
+  if (c->codecs) {
+    int map = lua_gettop(L);
+    code_types(L, index, map);
+    lua_settop(L, map);
+    c->codecs_due = true;
+  }
+  lua_setiuservalue(L, index, LPG_CONN_TYPES);
+  c->types = types;
+  lpg_share_renewed(L, index);
 }
 
 void lpg_conn_forget_tables(lua_State *L, int index)

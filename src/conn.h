@@ -11,6 +11,7 @@
 #include "params.h"
 #include "process.h"
 #include "settings.h"
+#include "typemap.h"
 #include "wire.h"
 
 struct lpg_op;
@@ -49,8 +50,14 @@ typedef struct lpg_conn {
   unsigned prefix, names; /* of them: this session's own, and how many */
   int retired;            /* names to be closed */
   unsigned epoch;         /* counts changes of settings, and their undoing */
-  bool preset;     /* what the session's own defaults say had to be set */
-  double patience; /* seconds that opening may take, of a pool; 0: as told */
+  bool preset;        /* what the session's own defaults say had to be set */
+  double patience;    /* seconds that opening may take, of a pool; 0: as told */
+  lpg_typemap *types; /* LPG_CONN_TYPES */
+  bool codecs;        /* LPG_CONN_CODECS holds some; */
+  bool codecs_due;    /* the server has to say which types they are for */
+  bool shares;        /* them, with LPG_CONN_GROUP; */
+  bool parted;        /* but what the group knows may be out of date */
+  char server[32];    /* since when it runs; empty: it did not say */
 } lpg_conn;
 
 /* User values of a connection. */
@@ -64,7 +71,11 @@ enum {
   LPG_CONN_OP,         /* an operation userdata to use again */
   LPG_CONN_CAUSE,      /* the error that lost the connection */
   LPG_CONN_FAILURE,    /* the first error of the transaction */
-  LPG_CONN_VALUES = LPG_CONN_FAILURE
+  LPG_CONN_TYPES,      /* what is known of the server's own types */
+  LPG_CONN_GROUP,      /* share.h */
+  LPG_CONN_CODECS,     /* by the names of types */
+  LPG_CONN_CODED,      /* the same, {OID, functions, ...}: conn_codecs.h */
+  LPG_CONN_VALUES = LPG_CONN_CODED
 };
 
 /* What a handle may be used by: the body of a transaction, or whoever has
@@ -98,6 +109,8 @@ static inline bool lpg_handle_returned(const lpg_handle *h)
 void lpg_handle_type(lua_State *L);
 /* Raises unless the handle is open, of this process, and not taken back. e */
 void lpg_handle_need(lua_State *L, const lpg_handle *handle);
+/* Raises where a codec's function runs, whose connection it may be. e */
+void lpg_handle_need_rest(lua_State *L, const lpg_handle *handle);
 /* The handle at `index`, fit for use like that; else raises. e */
 lpg_handle *lpg_handle_check(lua_State *L, int index);
 /* The same for the handle at `index`, and free for a statement: what has run
@@ -124,6 +137,8 @@ void lpg_conn_shut(lpg_conn *c);
 void lpg_conn_identify(lua_State *L, int index);
 /* DDL ran: what was learnt of statements and tables may be stale. e */
 void lpg_conn_forget(lua_State *L, int index);
+/* Types may have changed. e */
+void lpg_conn_forget_types(lua_State *L, int index);
 /* A table's name may mean another table now, or rights have changed. e */
 void lpg_conn_forget_tables(lua_State *L, int index);
 

@@ -7,6 +7,7 @@
 
 #include <lauxlib.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@
 #include "error.h"
 #include "hold.h"
 #include "outcome.h"
+#include "share.h"
 #include "statement.h"
 
 static const char saved_key = 0;
@@ -52,7 +54,8 @@ const char *lpg_connect_push_setup(lua_State *L, const lpg_conn *c, bool styled)
       "pg_catalog.concat(CASE WHEN f.digits OPERATOR(pg_catalog.<) %d THEN "
       "pg_catalog.set_config('extra_float_digits', '%d', false) END, CASE WHEN "
       "pg_catalog.current_setting('array_nulls') OPERATOR(pg_catalog.=) 'off' "
-      "THEN pg_catalog.set_config('array_nulls', 'on', false) END%s%s) END "
+      "THEN pg_catalog.set_config('array_nulls', 'on', false) END%s%s) END, "
+      "pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) "
       "FROM (SELECT pg_catalog.current_setting('extra_float_digits')"
       "::pg_catalog.int4 AS digits) AS f",
       PQbackendPID(c->wire.pg), c->version < SHORTEST_FLOATS ? 3 : 1,
@@ -69,6 +72,8 @@ static int on_setup(lua_State *L, lpg_op *op, int slot)
   if (op->stage == SETTING_UP && PQntuples(r) == 1) {
     c->shy = c->pooler = atoi(PQgetvalue(r, 0, 0)) != PQbackendPID(c->wire.pg);
     c->preset = PQgetlength(r, 0, 1) > 0;
+    snprintf(c->server, sizeof c->server, "%s",
+             PQnfields(r) > 2 ? PQgetvalue(r, 0, 2) : "");
   }
   return LPG_CONTINUE;
 }
@@ -185,6 +190,7 @@ static int finish(lua_State *L, lpg_op *op, int slot)
 {
   bool opened = op->action == OPEN;
   op->conn->patience = 0;
+  lpg_share_leave(L, CONN);
   lpg_conn_forget(L, CONN);
   lpg_statement_closed(L, CONN);
   decide_preparing(L, op->conn);

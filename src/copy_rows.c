@@ -25,7 +25,7 @@ static inline const char *put_cell(lua_State *L, const target *t, int i,
 {
   const lpg_column *column = &t->plan->columns[i];
   bool keyed = t->settings->shape == LPG_KEYED;
-  if (keyed && !bytes && !t->settings->keep_null && !column->again)
+  if (keyed && !bytes && !t->settings->view.keep_null && !column->again)
     return NULL;
   if (keyed)
     lua_rawgeti(L, t->names, i + 1);
@@ -34,7 +34,7 @@ static inline const char *put_cell(lua_State *L, const target *t, int i,
         column->decode(L, column->type, &t->settings->view, bytes, length);
     if (problem)
       return problem;
-  } else if (keyed && !t->settings->keep_null) {
+  } else if (keyed && !t->settings->view.keep_null) {
     lua_pushnil(L); /* the last of two namesakes counts, NULL or not */
   } else {
     lua_pushlightuserdata(L, NULL);
@@ -160,7 +160,8 @@ bool lpg_copy_decode(lua_State *L, lpg_copy *c, const lpg_plan *plan,
 /* --- what the columns are --------------------------------------------- */
 
 /* The columns of the list at 2, as libpq would tell of them. */
-static PGresAttDesc *describe(lua_State *L, int count, bool *binary)
+static PGresAttDesc *describe(lua_State *L, int count, const lpg_typemap *map,
+                              bool *binary)
 {
   PGresAttDesc *columns =
       lua_newuserdatauv(L, (size_t)(count + 1) * sizeof *columns, 0);
@@ -170,7 +171,7 @@ static PGresAttDesc *describe(lua_State *L, int count, bool *binary)
     lua_getfield(L, -1, "name");
     lua_getfield(L, -2, "oid");
     Oid oid = (Oid)lua_tointeger(L, -1);
-    const lpg_type *type = lpg_type_find(oid);
+    const lpg_type *type = lpg_typemap_find(map, oid);
     *binary &= type && type->binary;
     char *column = (char *)(uintptr_t)lua_tostring(L, -2); /* libpq copies it */
     columns[i] = (PGresAttDesc){.name = column, .typid = oid};
@@ -181,22 +182,27 @@ static PGresAttDesc *describe(lua_State *L, int count, bool *binary)
   return columns;
 }
 
-/* core.copy_reads(copy, columns): {{name=, oid=}, ...}, which core.describe
- * answers. Answers whether the rows are to come in binary. */
+/* core.copy_reads(copy, columns, elsewhere): {{name=, oid=}, ...}, which
+ * core.describe answers. Answers whether the rows are to come in binary; to be
+ * read elsewhere, too: what a server defines has another OID there. */
 static int reads(lua_State *L)
 {
   lpg_copy *c = lpg_copy_check(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
+  bool elsewhere = lua_toboolean(L, 3), binary;
   lua_settop(L, 2);
-  bool binary;
-  int count = (int)lua_rawlen(L, 2);
-  PGresAttDesc *columns = describe(L, count, &binary);
+  lua_getiuservalue(L, 1, LPG_COPY_HANDLE);
+  lua_getiuservalue(L, -1, 1);
+  lua_getiuservalue(L, -1, LPG_CONN_TYPES);
+  int map = lua_gettop(L), count = (int)lua_rawlen(L, 2);
+  PGresAttDesc *columns =
+      describe(L, count, elsewhere ? NULL : lua_touserdata(L, map), &binary);
   PQclear(c->description);
   c->description = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
   if (!c->description ||
       (count > 0 && !PQsetResultAttrs(c->description, count, columns)))
     return luaL_error(L, "not enough memory");
-  lpg_plan *plan = lpg_plan_new(L, c->description);
+  lpg_plan *plan = lpg_plan_new(L, c->description, map);
   plan->binary = binary; /* without columns, too */
   lua_getiuservalue(L, -1, LPG_PLAN_NAMES);
   lua_setiuservalue(L, 1, LPG_COPY_NAMES);

@@ -9,11 +9,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What a column takes. */
+#include "codec_rows.h"
+#include "codec_write.h"
+
+/* What a column takes: a built-in type, or one made here for it. */
 typedef struct outlet {
-  enum { PLAIN, BYTES, DOCUMENT, LIST } kind;
-  const lpg_type *element;
-  char type[64]; /* for errors */
+  const lpg_type *known;
+  lpg_type made;
+  char name[64]; /* of that */
 } outlet;
 
 typedef struct outlets {
@@ -30,10 +33,9 @@ typedef struct writer {
   lpg_fault fault;    /* and why */
 } writer;
 
-static bool refuse(lpg_fault *fault, const char *text)
+static const lpg_type *type_of(const outlet *o)
 {
-  snprintf(fault->text, sizeof fault->text, "%s", text);
-  return false;
+  return o->known ? o->known : &o->made;
 }
 
 /* --- bytes ------------------------------------------------------------ */
@@ -85,23 +87,45 @@ static bool put_string(lua_State *L, writer *w, int index, const outlet *o)
 {
   size_t length;
   const char *bytes = lua_tolstring(L, index, &length);
-  if (o->kind == BYTES) {
+  if (type_of(o)->encode == lpg_bytea_encode) {
     put_bytes(&w->copy->data, bytes, length);
     return true;
   }
   if (memchr(bytes, 0, length))
-    return refuse(&w->fault, "a text cannot hold a NUL byte (only bytea can)");
+    return lpg_refuse(&w->fault,
+                      "a text cannot hold a NUL byte (only bytea can)");
   put_escaped(&w->copy->data, bytes, length);
   return true;
 }
 
-static void put_number(lua_State *L, lpg_buffer *out, int index)
+/* As the column's type says. */
+static bool put_encoded(lua_State *L, writer *w, int index, const outlet *o)
+{
+  lpg_buffer *text = &w->copy->scratch;
+  const lpg_type *type = type_of(o);
+  lpg_writer inner = {
+      .L = L, .out = text, .fault = &w->fault, .view = &w->copy->settings.view};
+  lpg_buffer_reset(text, LPG_COPY_CHUNK);
+  lua_pushvalue(L, index);
+  bool done = type->encode(&inner, type);
+  lua_pop(L, 1);
+  if (text->failed)
+    luaL_error(L, "not enough memory");
+  if (done)
+    put_escaped(&w->copy->data, text->data, text->length);
+  return done;
+}
+
+static bool put_number(lua_State *L, writer *w, int index, const outlet *o)
 {
   char text[LPG_NUMBER];
-  lpg_buffer_put(out, text,
+  if (lpg_is_instant(type_of(o), &w->copy->settings.view))
+    return put_encoded(L, w, index, o);
+  lpg_buffer_put(&w->copy->data, text,
                  lua_isinteger(L, index)
                      ? lpg_integer_text(lua_tointeger(L, index), text)
                      : lpg_float_text(lua_tonumber(L, index), text));
+  return true;
 }
 
 static bool is_raw(lua_State *L, const writer *w, int index)
@@ -117,26 +141,13 @@ static bool put_wrapped(lua_State *L, writer *w, int index);
 
 static bool put_table(lua_State *L, writer *w, int index, const outlet *o)
 {
-  lpg_buffer *text = &w->copy->scratch;
   if (lpg_is_wrapper(L, index))
     return put_wrapped(L, w, index);
   if (is_raw(L, w, index))
-    return refuse(&w->fault, "COPY sends values, and this is SQL: compute it "
-                             "first, or use insert");
-  lpg_buffer_reset(text, LPG_COPY_CHUNK);
-  bool done = false;
-  if (o->kind == LIST)
-    done = lpg_array_encode(L, index, o->element, text, &w->fault);
-  else if (o->kind == DOCUMENT)
-    done = lpg_json_encode(L, index, text, &w->fault);
-  else
-    snprintf(w->fault.text, sizeof w->fault.text,
-             "a table does not fit the type %s", o->type);
-  if (text->failed)
-    luaL_error(L, "not enough memory");
-  if (done)
-    put_escaped(&w->copy->data, text->data, text->length);
-  return done;
+    return lpg_refuse(&w->fault,
+                      "COPY sends values, and this is SQL: compute it "
+                      "first, or use insert");
+  return put_encoded(L, w, index, o);
 }
 
 static bool put_value(lua_State *L, writer *w, int index, const outlet *o)
@@ -148,45 +159,27 @@ static bool put_value(lua_State *L, writer *w, int index, const outlet *o)
     return true;
   case LUA_TLIGHTUSERDATA:
     if (lua_touserdata(L, index))
-      return refuse(&w->fault, "cannot send a light userdata");
+      return lpg_refuse(&w->fault, "cannot send a light userdata");
     lpg_buffer_text(out, "\\N");
     return true;
   case LUA_TBOOLEAN:
     lpg_buffer_text(out, lua_toboolean(L, index) ? "true" : "false");
     return true;
   case LUA_TNUMBER:
-    put_number(L, out, index);
-    return true;
+    return put_number(L, w, index, o);
   case LUA_TSTRING:
     return put_string(L, w, index, o);
   case LUA_TTABLE:
     return put_table(L, w, index, o);
   }
-  snprintf(w->fault.text, sizeof w->fault.text, "cannot send a %s",
-           luaL_typename(L, index));
-  return false;
+  return lpg_refuse(&w->fault, "cannot send a %s", luaL_typename(L, index));
 }
 
-/* What a built-in type takes. */
-static outlet outlet_of(const char *type)
+static void outlet_of(outlet *o, const char *type)
 {
-  static const char *const documents[] = {
-      "json", "jsonb", "text", "character varying", "character", NULL};
-  const lpg_type *known = lpg_type_named(type);
-  outlet o = {PLAIN, NULL, ""};
-  snprintf(o.type, sizeof o.type, "%s", type);
-  if (!known)
-    return o;
-  if (known->element) {
-    o.kind = LIST;
-    o.element = lpg_type_find(known->element);
-  }
-  if (strcmp(known->name, "bytea") == 0)
-    o.kind = BYTES;
-  for (int i = 0; documents[i]; i++)
-    if (strcmp(known->name, documents[i]) == 0)
-      o.kind = DOCUMENT;
-  return o;
+  o->known = lpg_type_named(type);
+  snprintf(o->name, sizeof o->name, "%s", type);
+  o->made = (lpg_type){.name = o->name, .encode = lpg_plain_encode};
 }
 
 /* {value, a type's name or LPG_JSON_WRAPPER} */
@@ -199,9 +192,9 @@ static bool put_wrapped(lua_State *L, writer *w, int index)
   const char *type = lua_tostring(L, -1);
   bool done;
   if (!type)
-    done = refuse(&w->fault, "a wrapper without its type");
+    done = lpg_refuse(&w->fault, "a wrapper without its type");
   else if (lpg_is_wrapper(L, value))
-    done = refuse(&w->fault, "a wrapped value is wrapped again");
+    done = lpg_refuse(&w->fault, "a wrapped value is wrapped again");
   else if (strcmp(type, LPG_JSON_WRAPPER) == 0) {
     lpg_buffer *text = &w->copy->scratch;
     lpg_buffer_reset(text, LPG_COPY_CHUNK);
@@ -210,7 +203,8 @@ static bool put_wrapped(lua_State *L, writer *w, int index)
       put_escaped(&w->copy->data, text->data, text->length);
     w->copy->data.failed |= text->failed;
   } else {
-    outlet o = outlet_of(type);
+    outlet o;
+    outlet_of(&o, type);
     done = put_value(L, w, value, &o);
   }
   lua_pop(L, 2);
@@ -269,6 +263,7 @@ static bool refuse_key(lua_State *L, writer *w, int row, bool list)
     unknown = !is_known(L, w, key, list);
     lua_settop(L, key);
   }
+  w->fault.path[0] = '\0';
   char *text = w->fault.text;
   size_t size = sizeof w->fault.text, length = lua_rawlen(L, row);
   if (unknown && lua_type(L, key) == LUA_TSTRING)
@@ -331,10 +326,8 @@ static bool put_row(lua_State *L, writer *w)
   int row = lua_gettop(L);
   bool done;
   if (!lua_istable(L, row)) {
-    snprintf(w->fault.text, sizeof w->fault.text,
-             "a row must be a table, not %s%s", lua_isnil(L, row) ? "" : "a ",
-             luaL_typename(L, row));
-    done = false;
+    done = lpg_refuse(&w->fault, "a row must be a table, not %s%s",
+                      lua_isnil(L, row) ? "" : "a ", luaL_typename(L, row));
   } else {
     done = put_cells(L, w, row, is_list(L, w, row));
     if (w->outlets->count == 0)
@@ -365,7 +358,7 @@ static int give_fault(lua_State *L, const writer *w, lua_Integer row)
   lua_pushnil(L);
   lua_pushinteger(L, row);
   lua_pushstring(L, w->column);
-  lua_pushstring(L, w->fault.text);
+  lpg_fault_push(L, &w->fault);
   return 4;
 }
 
@@ -412,8 +405,38 @@ static int add(lua_State *L)
 
 /* --- what the columns are --------------------------------------------- */
 
-/* core.copy_writes(copy, columns, mark): {{name=, type=, array=, element=},
- * ...}, types by the names of built-in ones; and pg.raw's metatable. */
+/* What a column takes, described by the table at 5. */
+static void read_outlet(lua_State *L, outlet *o, const lpg_typemap *types)
+{
+  lua_getfield(L, 5, "type");
+  lua_getfield(L, 5, "oid");
+  lua_getfield(L, 5, "array");
+  lua_getfield(L, 5, "element");
+  const char *element = lua_tostring(L, -1);
+  outlet_of(o, luaL_checkstring(L, 6));
+  if (!o->known)
+    o->known = lpg_typemap_find(types, (uint32_t)lua_tointeger(L, 7));
+  if (o->known || !lua_toboolean(L, 8))
+    return;
+  o->made.encode = lpg_array_encode;
+  o->made.part = element ? lpg_type_named(element) : NULL;
+}
+
+/* The connection's types, which the plan on the top keeps alive. */
+static const lpg_typemap *keep_types(lua_State *L)
+{
+  lua_getiuservalue(L, 1, LPG_COPY_HANDLE);
+  lua_getiuservalue(L, -1, 1);
+  lua_getiuservalue(L, -1, LPG_CONN_TYPES);
+  const lpg_typemap *types = lua_touserdata(L, -1);
+  lua_setiuservalue(L, -4, 1);
+  lua_pop(L, 2);
+  return types;
+}
+
+/* core.copy_writes(copy, columns, mark): {{name=, type=, oid=, array=,
+ * element=}, ...}, types by the names of built-in ones; and pg.raw's metatable.
+ */
 static int writes(lua_State *L)
 {
   lpg_copy_check(L, 1);
@@ -422,21 +445,13 @@ static int writes(lua_State *L)
   lua_setiuservalue(L, 1, LPG_COPY_MARK);
   int count = (int)lua_rawlen(L, 2);
   outlets *all =
-      lua_newuserdatauv(L, sizeof *all + (size_t)count * sizeof *all->of, 0);
+      lua_newuserdatauv(L, sizeof *all + (size_t)count * sizeof *all->of, 1);
+  const lpg_typemap *types = keep_types(L);
   all->count = count;
   lua_createtable(L, count, 0);
   for (int i = 0; i < count; i++) {
     lua_rawgeti(L, 2, i + 1);
-    lua_getfield(L, 5, "type");
-    lua_getfield(L, 5, "element");
-    lua_getfield(L, 5, "array");
-    outlet *o = &all->of[i];
-    *o = outlet_of(luaL_checkstring(L, 6));
-    if (lua_toboolean(L, 8)) {
-      const char *element = lua_tostring(L, 7);
-      o->kind = LIST;
-      o->element = element ? lpg_type_named(element) : NULL;
-    }
+    read_outlet(L, &all->of[i], types);
     lua_getfield(L, 5, "name");
     lua_rawseti(L, 4, i + 1);
     lua_settop(L, 4);

@@ -12,7 +12,9 @@
 #include "actions.h"
 #include "await.h"
 #include "box.h"
+#include "codec_user.h"
 #include "conn.h"
+#include "conn_codecs.h"
 #include "connect.h"
 #include "conninfo.h"
 #include "copy.h"
@@ -24,9 +26,11 @@
 #include "pipeline.h"
 #include "result.h"
 #include "rows.h"
+#include "share.h"
 #include "stream.h"
 #include "transaction.h"
 #include "wakeup.h"
+#include "wrap.h"
 
 _Static_assert(sizeof(lua_Integer) == 8, "int8 needs 64-bit Lua integers");
 _Static_assert(sizeof(lua_Number) == sizeof(double),
@@ -53,6 +57,34 @@ static int is_list(lua_State *L)
     list = length > 2 && strcmp(name + length - 2, "[]") == 0;
   }
   lua_pushboolean(L, list);
+  return 1;
+}
+
+/* core.types(): what is known of each built-in type, for doc/types.md. */
+static int types(lua_State *L)
+{
+  enum { FIRST_OWN = 16384 }; /* OID of what a server's users define */
+  lua_settop(L, 0);
+  lua_newtable(L);
+  for (uint32_t oid = 1; oid < FIRST_OWN; oid++) {
+    const lpg_type *type = lpg_type_find(oid);
+    if (!type)
+      continue;
+    lua_createtable(L, 0, 6);
+    lua_pushinteger(L, type->oid);
+    lua_setfield(L, 2, "oid");
+    lua_pushinteger(L, type->element);
+    lua_setfield(L, 2, "element");
+    lua_pushstring(L, type->name);
+    lua_setfield(L, 2, "name");
+    lua_pushboolean(L, type->text == lpg_decode_string);
+    lua_setfield(L, 2, "string");
+    lua_pushboolean(L, type->binary != NULL);
+    lua_setfield(L, 2, "binary");
+    lua_pushboolean(L, type->prefers_binary);
+    lua_setfield(L, 2, "prefers_binary");
+    lua_rawseti(L, 1, (lua_Integer)lua_rawlen(L, 1) + 1);
+  }
   return 1;
 }
 
@@ -101,23 +133,29 @@ int luaopen_pg_core(lua_State *L)
   lua_setfield(L, core, "mark_lists");
   lua_pushcfunction(L, is_list);
   lua_setfield(L, core, "is_list");
+  lua_pushcfunction(L, types);
+  lua_setfield(L, core, "types");
   lua_pushcfunction(L, now);
   lua_setfield(L, core, "now");
   open_marks(L);
   lpg_box_open_library(L);
+  lpg_typemap_open_library(L);
   lpg_rows_open_library(L);
   lpg_stream_open_library(L);
   lpg_await_open_library(L, core);
   lpg_error_open_library(L, core);
   lpg_settings_open_library(L, core);
-  lpg_params_open_library(L, core);
   lpg_gather_open_library(L, core);
   lpg_result_open_library(L, core);
   lpg_conn_open_library(L, core);
   lpg_copy_open_library(L, core);
   lpg_transaction_open_library(L, core);
   lpg_lend_open_library(L, core);
+  lpg_share_open_library(L, core);
   lpg_wakeup_open_library(L, core);
+  lpg_user_open_library(L);
+  lpg_codecs_open_library(L, core);
+  lpg_wrap_open_library(L, core);
   lpg_conninfo_open_library(L, core);
   lpg_connect_open_library(L, core);
   lpg_actions_open_library(L, core);

@@ -128,8 +128,10 @@ static int renew(lua_State *L)
     lua_pushboolean(L, false);
     return 1;
   }
-  if (forget || c->named)
-    lpg_conn_forget(L, 2);
+  if (forget || c->named) { /* DDL has been heard of, and types are the same */
+    lpg_statement_forget(L, 2);
+    lpg_conn_forget_tables(L, 2);
+  }
   if (c->named)
     lpg_statement_closed(L, 2);
   bool open = PQtransactionStatus(w->pg) != PQTRANS_IDLE;

@@ -2,20 +2,21 @@
 #include "params.h"
 
 #include <lauxlib.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "box.h"
+#include "codec_rows.h"
+#include "codec_user.h"
+#include "codec_write.h"
 
-enum { BYTEA = 17, TEXT = 25, JSON = 114, BPCHAR = 1042, VARCHAR = 1043 };
-enum { JSONB = 3802, KEEP = 64 * 1024 };
+enum { BYTEA = 17, KEEP = 64 * 1024 };
 
 /* One parameter on its way: where its bytes are, and what they are. */
 typedef struct cell {
   Oid type;
   const char *string; /* in Lua's memory, or NULL: at `offset` in the buffer */
   size_t offset, length;
-  bool null, binary;
+  bool null, binary, instant, coded;
+  bool column; /* a column's values, from core.column() */
 } cell;
 
 /* --- which strings mean the same to every type ------------------------ */
@@ -116,8 +117,11 @@ static bool is_open(const char *bytes, size_t length, Oid known, bool utf8)
 }
 
 bool lpg_params_need_types(lua_State *L, int first, int count,
-                           lpg_signature signature, bool utf8)
+                           lpg_signature signature, const lpg_view *view,
+                           bool utf8)
 {
+  if (count > 0 && signature.count < 0 && lpg_typemap_is_coded(signature.map))
+    return true;
   for (int i = 0; i < count; i++) {
     int index = first + i;
     size_t length;
@@ -125,7 +129,11 @@ bool lpg_params_need_types(lua_State *L, int first, int count,
     Oid known = i < signature.count ? signature.types[i] : 0;
     switch (lua_type(L, index)) {
     case LUA_TTABLE:
-      if (!known && !lpg_is_wrapper(L, index))
+      if (!lpg_typemap_find(signature.map, known) && !lpg_is_wrapper(L, index))
+        return true;
+      break;
+    case LUA_TNUMBER:
+      if (!known && view->timestamps != LPG_ISO)
         return true;
       break;
     case LUA_TSTRING:
@@ -138,8 +146,8 @@ bool lpg_params_need_types(lua_State *L, int first, int count,
   return false;
 }
 
-bool lpg_params_plain(lua_State *L, int first, int count, bool utf8,
-                      size_t *bytes)
+bool lpg_params_plain(lua_State *L, int first, int count, const lpg_view *view,
+                      bool utf8, size_t *bytes)
 {
   *bytes = 0;
   for (int i = first; i < first + count; i++) {
@@ -155,9 +163,12 @@ bool lpg_params_plain(lua_State *L, int first, int count, bool utf8,
       if (lua_touserdata(L, i))
         return false;
       break;
+    case LUA_TNUMBER:
+      if (view->timestamps != LPG_ISO)
+        return false;
+      break;
     case LUA_TNIL:
     case LUA_TBOOLEAN:
-    case LUA_TNUMBER:
       break;
     default:
       return false;
@@ -169,12 +180,6 @@ bool lpg_params_plain(lua_State *L, int first, int count, bool utf8,
 
 /* --- converting ------------------------------------------------------- */
 
-static bool refuse(lpg_fault *fault, const char *text)
-{
-  snprintf(fault->text, sizeof fault->text, "%s", text);
-  return false;
-}
-
 /* Is there any type that could take the value? */
 static bool sendable(lua_State *L, int index, lpg_fault *fault)
 {
@@ -182,12 +187,10 @@ static bool sendable(lua_State *L, int index, lpg_fault *fault)
   case LUA_TFUNCTION:
   case LUA_TTHREAD:
   case LUA_TUSERDATA:
-    snprintf(fault->text, sizeof fault->text, "cannot send a %s",
-             luaL_typename(L, index));
-    return false;
+    return lpg_refuse(fault, "cannot send a %s", luaL_typename(L, index));
   case LUA_TLIGHTUSERDATA:
     return !lua_touserdata(L, index) ||
-           refuse(fault, "cannot send a light userdata");
+           lpg_refuse(fault, "cannot send a light userdata");
   }
   return true;
 }
@@ -214,30 +217,47 @@ static bool convert_string(lua_State *L, int index, cell *c, lpg_fault *fault)
   c->string = lua_tolstring(L, index, &c->length);
   c->binary = c->type == BYTEA && ambiguous(c->string, c->length, false);
   if (!c->binary && memchr(c->string, 0, c->length))
-    return refuse(fault, "a text cannot hold a NUL byte (only bytea can; "
-                         "pg.bytea(s) says so)");
+    return lpg_refuse(fault, "a text cannot hold a NUL byte (only bytea can; "
+                             "pg.bytea(s) says so)");
   return true;
 }
 
-static bool convert_table(lua_State *L, lpg_params *p, int index, cell *c,
+/* As the type says; of one that is not known only that it is an array. */
+static bool convert_typed(lua_State *L, lpg_params *p, int index, cell *c,
                           lpg_fault *fault)
 {
+  static const lpg_type list = {.name = "array", .encode = lpg_array_encode};
   size_t offset = p->text.length;
-  const lpg_type *type = lpg_type_find(c->type);
-  bool done;
-  if (type && type->element)
-    done = lpg_array_encode(L, index, lpg_type_part(type), &p->text, fault);
-  else if (c->type == JSON || c->type == JSONB || c->type == TEXT ||
-           c->type == VARCHAR || c->type == BPCHAR)
-    done = lpg_json_encode(L, index, &p->text, fault);
-  else if (!type) /* an array of a type that the server defines */
-    done = lpg_array_encode(L, index, NULL, &p->text, fault);
-  else {
-    snprintf(fault->text, sizeof fault->text,
-             "a table does not fit the type %s", type->name);
-    return false;
-  }
+  const lpg_type *type = lpg_typemap_find(p->map, c->type);
+  lpg_writer w = {.L = L,
+                  .out = &p->text,
+                  .fault = fault,
+                  .view = p->view,
+                  .trustful = c->column};
+  if (!type)
+    type = &list;
+  luaL_checkstack(L, 1, "parameters");
+  lua_pushvalue(L, index);
+  bool done = type->encode(&w, type);
+  lua_pop(L, 1);
   return done && appended(p, c, offset);
+}
+
+/* A number of seconds or microseconds for a timestamp becomes its text; any
+ * other is text as it is. */
+static bool convert_number(lua_State *L, lpg_params *p, int index, cell *c,
+                           lpg_fault *fault)
+{
+  char number[LPG_NUMBER];
+  size_t offset = p->text.length;
+  c->instant = lpg_is_instant(lpg_typemap_find(p->map, c->type), p->view);
+  if (c->instant)
+    return convert_typed(L, p, index, c, fault);
+  lpg_buffer_put(&p->text, number,
+                 lua_isinteger(L, index)
+                     ? lpg_integer_text(lua_tointeger(L, index), number)
+                     : lpg_float_text(lua_tonumber(L, index), number));
+  return appended(p, c, offset);
 }
 
 static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
@@ -246,9 +266,13 @@ static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
 static bool convert_value(lua_State *L, lpg_params *p, int index, cell *c,
                           lpg_fault *fault)
 {
-  char number[LPG_NUMBER];
   size_t offset = p->text.length;
-  switch (lua_type(L, index)) {
+  int kind = lua_type(L, index);
+  c->coded = lpg_user_encodes(lpg_typemap_find(p->map, c->type));
+  if (c->coded && kind != LUA_TNIL && kind != LUA_TLIGHTUSERDATA &&
+      !lpg_is_wrapper(L, index))
+    return convert_typed(L, p, index, c, fault);
+  switch (kind) {
   case LUA_TNIL:
     return c->null = true;
   case LUA_TLIGHTUSERDATA:
@@ -258,16 +282,12 @@ static bool convert_value(lua_State *L, lpg_params *p, int index, cell *c,
     lpg_buffer_text(&p->text, lua_toboolean(L, index) ? "true" : "false");
     return appended(p, c, offset);
   case LUA_TNUMBER:
-    lpg_buffer_put(&p->text, number,
-                   lua_isinteger(L, index)
-                       ? lpg_integer_text(lua_tointeger(L, index), number)
-                       : lpg_float_text(lua_tonumber(L, index), number));
-    return appended(p, c, offset);
+    return convert_number(L, p, index, c, fault);
   case LUA_TSTRING:
     return convert_string(L, index, c, fault);
   case LUA_TTABLE:
     return lpg_is_wrapper(L, index) ? convert_wrapper(L, p, index, c, fault)
-                                    : convert_table(L, p, index, c, fault);
+                                    : convert_typed(L, p, index, c, fault);
   default:
     return sendable(L, index, fault);
   }
@@ -278,30 +298,30 @@ static bool convert_value(lua_State *L, lpg_params *p, int index, cell *c,
 static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
                             lpg_fault *fault)
 {
-  luaL_checkstack(L, 2, "parameters");
+  luaL_checkstack(L, 3, "parameters");
+  int top = lua_gettop(L), value = top + 1;
   size_t offset = p->text.length;
   lua_rawgeti(L, index, 1);
   lua_rawgeti(L, index, 2);
   const char *name = lua_tostring(L, -1);
-  int value = lua_gettop(L) - 1;
   bool done;
   if (!name) {
-    done = refuse(fault, "a wrapper without its type");
+    done = lpg_refuse(fault, "a wrapper without its type");
   } else if (lua_istable(L, value) && lpg_is_wrapper(L, value)) {
-    done = refuse(fault, "a wrapped value is wrapped again");
+    done = lpg_refuse(fault, "a wrapped value is wrapped again");
   } else if (strcmp(name, LPG_JSON_WRAPPER) == 0) {
     done = lpg_json_encode(L, value, &p->text, fault) && appended(p, c, offset);
   } else {
     const lpg_type *type = lpg_type_named(name);
     c->type = type ? type->oid : 0;
+    c->column = lua_rawgeti(L, index, 3) != LUA_TNIL;
     done = type ? convert_value(L, p, value, c, fault)
-                : (snprintf(fault->text, sizeof fault->text,
-                            "the type \"%.60s\" is not a built-in one: cast "
-                            "the parameter in the SQL instead",
-                            name),
-                   false);
+                : lpg_refuse(fault,
+                             "the type \"%.60s\" is not a built-in one: cast "
+                             "the parameter in the SQL instead",
+                             name);
   }
-  lua_pop(L, 2);
+  lua_settop(L, top);
   return done;
 }
 
@@ -311,7 +331,7 @@ static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
  * elsewhere it shall infer, also when a column's type has changed. */
 static bool chosen_by_type(lua_State *L, int index, const cell *c)
 {
-  if (lua_type(L, index) == LUA_TTABLE)
+  if (lua_type(L, index) == LUA_TTABLE || c->instant || c->coded)
     return true;
   return c->string && ambiguous(c->string, c->length, false) &&
          !(c->binary && fits_text_and_bytea(c->string, c->length));
@@ -384,14 +404,16 @@ void lpg_params_declare(lua_State *L, lpg_params *p, int first, int count,
 }
 
 int lpg_params_convert(lua_State *L, lpg_params *p, int first, int count,
-                       lpg_signature signature, lpg_request *request,
-                       lpg_fault *fault)
+                       lpg_signature signature, const lpg_view *view,
+                       lpg_request *request, lpg_fault *fault)
 {
   request->count = count;
   if (count == 0)
     return 0;
   columns a = arrays_for(L, p, (size_t)count);
   lpg_buffer_reset(&p->text, KEEP);
+  p->map = signature.map;
+  p->view = view;
   bool typed = false;
   size_t total = 0;
   for (int i = 0; i < count; i++) {
@@ -402,7 +424,7 @@ int lpg_params_convert(lua_State *L, lpg_params *p, int first, int count,
       c.type = 0;
     total += c.length;
     if (total > LPG_MAX_MESSAGE) {
-      refuse(fault, "more than 1 GB cannot be sent in one statement");
+      lpg_refuse(fault, "more than 1 GB cannot be sent in one statement");
       return i + 1;
     }
     typed |= c.type != 0;
@@ -430,91 +452,4 @@ void lpg_params_free(lpg_params *p)
 {
   lpg_buffer_free(&p->text);
   lpg_buffer_free(&p->arrays);
-}
-
-/* --- pg.json, pg.bytea, pg.typed, pg.array ----------------------------- */
-
-static int wrap(lua_State *L, int value, const char *type)
-{
-  lua_createtable(L, 2, 0);
-  lua_pushvalue(L, value);
-  lua_rawseti(L, -2, 1);
-  lua_pushstring(L, type);
-  lua_rawseti(L, -2, 2);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &lpg_wrapper_mark);
-  lua_setmetatable(L, -2);
-  return 1;
-}
-
-static int json(lua_State *L)
-{
-  luaL_checkany(L, 1);
-  return wrap(L, 1, LPG_JSON_WRAPPER);
-}
-
-static int bytea(lua_State *L)
-{
-  luaL_checktype(L, 1, LUA_TSTRING);
-  return wrap(L, 1, "bytea");
-}
-
-static const char *type_name(lua_State *L)
-{
-  size_t length;
-  const char *name = luaL_checklstring(L, 2, &length);
-  luaL_argcheck(L, strlen(name) == length, 2, "a NUL byte in a type's name");
-  return name;
-}
-
-static int typed(lua_State *L)
-{
-  luaL_checkany(L, 1);
-  return wrap(L, 1, type_name(L));
-}
-
-/* pg.array(t): t itself, marked as a list; with a type, also typed. */
-static int array(lua_State *L)
-{
-  luaL_checktype(L, 1, LUA_TTABLE);
-  lua_settop(L, 2);
-  if (!lua_isnil(L, 2))
-    return wrap(L, 1, lua_pushfstring(L, "%s[]", type_name(L)));
-  if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL &&
-      !lpg_is_marked(L, 1))
-    return luaL_argerror(L, 1, "its metatable is protected");
-  lua_settop(L, 1);
-  lpg_mark_list(L);
-  return 1;
-}
-
-/* core.array_text(list, element): a list as PostgreSQL writes an array;
- * `element` names a built-in type, nil is any other. nil and the reason when it
- * is no list, or holds what no array can. */
-static int array_text(lua_State *L)
-{
-  lpg_fault fault;
-  luaL_checktype(L, 1, LUA_TTABLE);
-  const char *name = luaL_optstring(L, 2, NULL);
-  lpg_buffer *out = lpg_box_new(L);
-  if (!lpg_array_encode(L, 1, name ? lpg_type_named(name) : NULL, out,
-                        &fault)) {
-    lua_pushnil(L);
-    lua_pushstring(L, fault.text);
-    return 2;
-  }
-  if (out->failed)
-    return luaL_error(L, "not enough memory");
-  lua_pushlstring(L, out->data, out->length);
-  lpg_buffer_free(out);
-  return 1;
-}
-
-void lpg_params_open_library(lua_State *L, int core)
-{
-  static const luaL_Reg functions[] = {
-      {"json", json},   {"bytea", bytea},           {"typed", typed},
-      {"array", array}, {"array_text", array_text}, {NULL, NULL}};
-  lua_pushvalue(L, core);
-  luaL_setfuncs(L, functions, 0);
-  lua_pop(L, 1);
 }

@@ -9,6 +9,7 @@
 #include <lua.h>
 
 #include "codec.h"
+#include "typemap.h"
 #include "wire.h"
 
 enum { LPG_MAX_PARAMS = 65535 };
@@ -16,26 +17,30 @@ enum { LPG_MAX_PARAMS = 65535 };
 #define LPG_MAX_MESSAGE ((size_t)1023 * 1024 * 1024)
 
 typedef struct lpg_params {
-  lpg_buffer text;   /* converted values, each with a NUL */
-  lpg_buffer arrays; /* types, values, lengths, formats */
+  lpg_buffer text;        /* converted values, each with a NUL */
+  lpg_buffer arrays;      /* types, values, lengths, formats */
+  const lpg_typemap *map; /* of the types being converted to, */
+  const lpg_view *view;   /* and how values look */
 } lpg_params;
 
 /* What Parse was told, or what the server answered to Describe. */
 typedef struct lpg_signature {
   int count; /* -1: not known */
   const Oid *types;
+  const lpg_typemap *map;
 } lpg_signature;
 
 /* Must the server be asked for the parameters' types first? Only for a table
- * that does not say what it is, or a string that bytea would read otherwise,
- * where the type is not known. e */
+ * that does not say what it is, a string that bytea would read otherwise, or a
+ * number that may be an instant, where the type is not known. e */
 bool lpg_params_need_types(lua_State *L, int first, int count,
-                           lpg_signature signature, bool utf8);
+                           lpg_signature signature, const lpg_view *view,
+                           bool utf8);
 
 /* Does each value mean the same to every type, and can it not change? Then it
  * may be converted later, with no types known. Tells their bytes, or so. */
-bool lpg_params_plain(lua_State *L, int first, int count, bool utf8,
-                      size_t *bytes);
+bool lpg_params_plain(lua_State *L, int first, int count, const lpg_view *view,
+                      bool utf8, size_t *bytes);
 
 /* The type that the value at `index` says it has, or 0. pg.json() leaves open
  * which of the two it is. e */
@@ -53,10 +58,8 @@ int lpg_params_check(lua_State *L, int first, int count, lpg_fault *fault);
  * request points into the connection's memory and at the strings on the
  * stack. e */
 int lpg_params_convert(lua_State *L, lpg_params *p, int first, int count,
-                       lpg_signature signature, lpg_request *request,
-                       lpg_fault *fault);
+                       lpg_signature signature, const lpg_view *view,
+                       lpg_request *request, lpg_fault *fault);
 void lpg_params_free(lpg_params *p);
-
-void lpg_params_open_library(lua_State *L, int core);
 
 #endif

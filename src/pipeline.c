@@ -4,10 +4,13 @@
 #include <lauxlib.h>
 #include <string.h>
 
+#include "ask.h"
 #include "collect.h"
 #include "error.h"
+#include "kept.h"
 #include "outcome.h"
 #include "queue.h"
+#include "send.h"
 #include "transaction.h"
 
 enum { PORTION = 64 * 1024 };
@@ -35,7 +38,7 @@ static bool is_parsed(const lpg_pipeline *p, const lpg_item *one)
 static bool queue(lua_State *L, lpg_op *op, lpg_pipeline *p,
                   const lpg_item *one)
 {
-  static const lpg_signature open = {-1, NULL};
+  static const lpg_signature open = {-1, NULL, NULL};
   int top = lua_gettop(L);
   const int *lengths = one->binary ? lpg_item_lengths(one) : NULL;
   const lpg_statement *s = lpg_text_known(L, TEXTS, one->text);
@@ -56,7 +59,8 @@ static bool queue(lua_State *L, lpg_op *op, lpg_pipeline *p,
     for (int i = 1; i <= one->count; i++)
       lua_rawgeti(L, HELD, one->held + i);
     lpg_params_convert(L, &op->conn->params, top + 2, one->count, open,
-                       &request, &fault);
+                       &lpg_settings_at(p, one->settings)->view, &request,
+                       &fault);
   }
   bool queued = lpg_wire_queue(&op->conn->wire, &request);
   lua_settop(L, top);
@@ -135,6 +139,10 @@ static void turn_to(lua_State *L, lpg_op *op, int slot, int number)
 static int on_result(lua_State *L, lpg_op *op, int slot)
 {
   lpg_pipeline *p = lua_touserdata(L, PIPE);
+  if (op->stage == LPG_AT_VALUES) {
+    lpg_ask_take(L, slot, op->conn->wire.result);
+    return LPG_CONTINUE;
+  }
   int number = op->conn->wire.command - p->lead;
   if (number < 0) {
     lpg_notices_clear(&op->conn->wire.notices);
@@ -145,6 +153,7 @@ static int on_result(lua_State *L, lpg_op *op, int slot)
   lpg_collect(L, op, slot);
   if (op->answering)
     return LPG_CONTINUE;
+  lpg_kept_note(L, op, slot);
   lpg_run_shape(L, op, slot);
   lua_rawseti(L, RESULTS, number + 1);
   lua_pushvalue(L, slot + STATEMENT);
@@ -175,8 +184,20 @@ static int fail(lua_State *L, lpg_op *op, int slot)
   return lpg_run_fail(L, op, slot);
 }
 
+/* The results, unless their values were not all to be read, or are not yet. */
+static int give(lua_State *L, int slot, int results)
+{
+  if (results)
+    return results;
+  lpg_op_end(L, slot);
+  lua_settop(L, RESULTS);
+  return 1;
+}
+
 static int on_done(lua_State *L, lpg_op *op, int slot)
 {
+  if (op->stage == LPG_AT_VALUES)
+    return give(L, slot, lpg_kept_end(L, op, slot));
   lpg_pipeline *p = lua_touserdata(L, PIPE);
   const lpg_wire *w = &op->conn->wire;
   bool whole = w->phase == LPG_IDLE && !w->failure && !w->dropped &&
@@ -186,9 +207,7 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
   lpg_scope_settle(op->conn);
   if (!whole)
     return fail(L, op, slot);
-  lpg_op_end(L, slot);
-  lua_settop(L, RESULTS);
-  return 1;
+  return give(L, slot, lpg_kept_ask(L, op, slot));
 }
 
 /* Pushes the fields of an error when a statement could end the transaction that

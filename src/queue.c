@@ -203,7 +203,6 @@ static int find_text(lua_State *L, lpg_pipeline *p)
 static bool same_settings(const lpg_settings *a, const lpg_settings *b)
 {
   return a->limits.result == b->limits.result && a->shape == b->shape &&
-         a->keep_null == b->keep_null &&
          memcmp(&a->view, &b->view, sizeof a->view) == 0;
 }
 
@@ -282,6 +281,16 @@ static void keep_values(lua_State *L, lpg_pipeline *p, const lpg_request *r,
   }
 }
 
+/* What is known of the statement may be out of date. */
+static void forget(lua_State *L)
+{
+  lua_getiuservalue(L, HANDLE, 1);
+  lua_pushnil(L);
+  lpg_statement_keep(L, lua_gettop(L) - 1, SQL);
+  lpg_conn_forget_types(L, -1);
+  lua_pop(L, 1);
+}
+
 /* The frame: the handle, SQL, `count` values, the numbers of the text and the
  * settings. Answers the place in the results. e */
 static int keep(lua_State *L, const lpg_statement *s, lpg_action action,
@@ -296,12 +305,15 @@ static int keep(lua_State *L, const lpg_statement *s, lpg_action action,
                   .text = (int)lua_tointeger(L, VALUES + count),
                   .settings = (int)lua_tointeger(L, VALUES + count + 1),
                   .action = (unsigned char)action};
-  lpg_signature known = {s ? s->count : -1, s ? s->types : NULL};
+  lpg_signature known = {s ? s->count : -1, s ? s->types : NULL,
+                         handle->conn->types};
   int wrong = lpg_params_convert(L, &handle->conn->params, VALUES, count, known,
+                                 &lpg_settings_at(p, one.settings)->view,
                                  &request, &fault);
   if (wrong) {
-    lpg_error_new(L, "invalid_parameter", "parameter $%d: %s", wrong,
-                  fault.text);
+    forget(L);
+    lpg_error_new(L, "invalid_parameter", "parameter $%d%s: %s", wrong,
+                  fault.path, fault.text);
     lpg_error_number(L, "parameter", wrong);
     return refuse_statement(L);
   }
@@ -345,9 +357,11 @@ static int convert(lua_State *L, const lpg_item *one)
   lua_getiuservalue(L, HANDLE, LPG_PIPE_HOLDER);
   lua_getiuservalue(L, -1, LPG_PIPE_TEXTS);
   const lpg_statement *s = lpg_text_known(L, lua_gettop(L), one->text);
-  lpg_signature known = {s ? s->count : -1, s ? s->types : NULL};
-  if (!(c->shy && !(s && s->seen)) &&
-      !lpg_params_need_types(L, VALUES, one->count, known, c->utf8))
+  lpg_signature known = {s ? s->count : -1, s ? s->types : NULL, c->types};
+  const lpg_view *view =
+      &lpg_settings_at(lua_touserdata(L, -3), one->settings)->view;
+  if (!c->codecs_due && !(c->shy && !(s && s->seen)) &&
+      !lpg_params_need_types(L, VALUES, one->count, known, view, c->utf8))
     return keep(L, s, (lpg_action)one->action, one->count);
   lua_pushcfunction(L, lpg_queue_learn);
   for (int i = HANDLE; i < VALUES + one->count; i++)
@@ -452,7 +466,10 @@ int lpg_queue_put(lua_State *L, lpg_action action)
     return 2;
   }
   const lpg_conn *c = handle->conn;
-  if (!c->shy && lpg_params_plain(L, VALUES, one.count, c->utf8, &one.bytes))
+  const lpg_view *view = &lpg_settings_at(p, one.settings)->view;
+  lpg_handle_need_rest(L, handle);
+  if (!c->shy && !c->codecs &&
+      lpg_params_plain(L, VALUES, one.count, view, c->utf8, &one.bytes))
     return hold(L, p, &one);
   return convert(L, &one);
 }

@@ -103,7 +103,8 @@ static int encode(lua_State *L)
   luaL_checkany(L, 1);
   lpg_buffer *out = lpg_box_new(L);
   if (!lpg_json_encode(L, 1, out, &fault)) {
-    lpg_error_new(L, "invalid_parameter", "%s", fault.text);
+    lpg_fault_push(L, &fault);
+    lpg_error_new(L, "invalid_parameter", "%s", lua_tostring(L, -1));
     return lpg_error_return(L);
   }
   if (out->failed)

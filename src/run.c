@@ -6,14 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ask.h"
 #include "collect.h"
+#include "conn_codecs.h"
 #include "copy.h"
 #include "deadline.h"
 #include "error.h"
+#include "kept.h"
 #include "outcome.h"
 #include "prepare.h"
 #include "result.h"
 #include "send.h"
+#include "share.h"
 #include "statement.h"
 #include "stream.h"
 #include "transaction.h"
@@ -59,13 +63,17 @@ static int advance(lua_State *L, lpg_op *op, int slot)
     lpg_request request = {.kind = LPG_SCRIPT, .sql = sql};
     return lpg_send(L, op, slot, LPG_AT_RESTORE, &request);
   }
+  if (lpg_codecs_due(c) && op->stage != LPG_AT_CODECS)
+    return lpg_codecs_ask(L, op, slot);
   if (op->action == LPG_TRANSFER)
     return lpg_send_copy(L, op, slot);
   if (!op->script && lua_isnil(L, slot + STATEMENT)) {
     lpg_statement_find(L, slot + CONN, SQL);
     lua_replace(L, slot + STATEMENT);
   }
-  if (op->action >= LPG_PREPARE || lpg_must_describe(L, op, slot))
+  /* only who needs them asks with values at hand */
+  bool learn = op->action == LPG_LEARN && op->count > 0 && !op->described;
+  if (learn || op->action >= LPG_PREPARE || lpg_must_describe(L, op, slot))
     return lpg_send_describe(L, op, slot);
   if (op->action == LPG_LEARN)
     return give_lesson(L, slot);
@@ -95,8 +103,12 @@ static int on_result(lua_State *L, lpg_op *op, int slot)
     else
       lpg_learn(L, slot, result);
     break;
-  case LPG_AT_RESOLVE:
-    lpg_statement_settle(lua_touserdata(L, slot + STATEMENT), result);
+  case LPG_AT_TYPES:
+  case LPG_AT_VALUES:
+    lpg_ask_take(L, slot, result);
+    break;
+  case LPG_AT_CODECS:
+    lpg_codecs_take(L, slot, result);
     break;
   case LPG_AT_RUN:
     if (op->action == LPG_TRANSFER)
@@ -149,6 +161,12 @@ static int give_result(lua_State *L, lpg_op *op, int slot)
   return 1;
 }
 
+/* The result, unless its values were not all to be read, or are not yet. */
+static int give(lua_State *L, lpg_op *op, int slot, int results)
+{
+  return results ? results : give_result(L, op, slot);
+}
+
 /* The server does not have the name any more, or not with these columns. */
 static const char *const lost_names[] = {"26000", "42P05", "0A000", NULL};
 
@@ -187,7 +205,10 @@ static bool stale(lua_State *L, lpg_op *op, int slot)
   bool value = typed && state && lpg_begins_with(state, values);
   if (!type && !value)
     return false;
-  type |= op->named && refused_to_bind(w->failure);
+  bool learnt = lpg_statement_takes_learnt(s);
+  if (learnt)
+    lpg_conn_forget_types(L, slot + CONN);
+  type |= (op->named || learnt) && refused_to_bind(w->failure);
   if (lost && op->conn->pooler) /* another name would lead to the same plan */
     op->conn->prepares = false;
   lpg_put_nil(L, slot + STATEMENT);
@@ -250,6 +271,7 @@ static int proceed(lua_State *L, lpg_op *op, int slot)
 static int described(lua_State *L, lpg_op *op, int slot)
 {
   if (op->action != LPG_DESCRIPTION) {
+    lpg_learnt(L, slot);
     if (lpg_will_prepare(op))
       lpg_prepare_keep(L, slot + STATEMENT);
     lpg_remember(L, slot);
@@ -273,12 +295,19 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     if (failed)
       return fail(L, op, slot);
     lpg_notices_clear(&op->conn->wire.notices); /* they come again */
-    if (op->action != LPG_DESCRIPTION &&
-        lpg_statement_ask(L, lua_touserdata(L, slot + STATEMENT)))
-      return lpg_send_question(L, op, slot);
+    return lpg_ask_any(L, slot) ? lpg_ask_send(L, op, slot, LPG_AT_TYPES)
+                                : described(L, op, slot);
+  case LPG_AT_TYPES:
+    if (failed)
+      return fail(L, op, slot);
+    lpg_ask_learn(L, op, slot);
     return described(L, op, slot);
-  case LPG_AT_RESOLVE:
-    return failed ? fail(L, op, slot) : described(L, op, slot);
+  case LPG_AT_VALUES:
+    return give(L, op, slot, lpg_kept_end(L, op, slot));
+  case LPG_AT_CODECS:
+    if (!failed)
+      lpg_codecs_settle(L, op->conn, slot);
+    return failed ? fail(L, op, slot) : proceed(L, op, slot);
   case LPG_AT_UNDO:
   case LPG_AT_RESTORE:
     return failed ? fail(L, op, slot) : proceed(L, op, slot);
@@ -298,8 +327,10 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
       lpg_error_new(L, "query_failed", "the server did not begin to copy");
       return lpg_give_error(L, slot);
     }
-    if (!failed)
-      return give_result(L, op, slot);
+    if (!failed) {
+      lpg_kept_note(L, op, slot);
+      return give(L, op, slot, lpg_kept_ask(L, op, slot));
+    }
     if (stale(L, op, slot))
       return lpg_send_describe(L, op, slot);
     return fail(L, op, slot);
@@ -364,6 +395,7 @@ int lpg_run(lua_State *L, lpg_action action, int count,
     lua_pushvalue(L, VALUES);
     lua_replace(L, slot + OBJECT);
   }
+  lpg_share_refresh(L, slot + CONN);
   int results = advance(L, op, slot);
   return results == LPG_CONTINUE ? lpg_await(L, LUA_OK, slot) : results;
 }

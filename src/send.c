@@ -8,11 +8,14 @@
 #include "error.h"
 #include "outcome.h"
 #include "prepare.h"
+#include "rows.h"
 #include "run.h"
 #include "stream.h"
 #include "transaction.h"
 
-enum { OWN_RESULT = 1024 * 1024 };
+/* Of what was not the script's question: bytes. The catalogue may have much to
+ * say of a thousand columns of as many fields. */
+enum { OWN_RESULT = 1024 * 1024, TYPES_RESULT = 64 * 1024 * 1024 };
 
 int lpg_give_error(lua_State *L, int slot)
 {
@@ -45,7 +48,9 @@ int lpg_send(lua_State *L, lpg_op *op, int slot, int stage,
 {
   lpg_limits limits = remaining(op);
   if (stage != LPG_AT_RUN) /* an answer to us, not to the script */
-    limits.result = OWN_RESULT;
+    limits.result = stage == LPG_AT_TYPES || stage == LPG_AT_VALUES
+                        ? TYPES_RESULT
+                        : OWN_RESULT;
   op->stage = stage;
   if (!lpg_wire_send(&op->conn->wire, request, &limits))
     return refused(L, op, slot);
@@ -80,8 +85,8 @@ const char *lpg_restoring(lua_State *L, lpg_conn *c)
 
 static int misfit(lua_State *L, int slot, int parameter, const lpg_fault *fault)
 {
-  lpg_error_new(L, "invalid_parameter", "parameter $%d: %s", parameter,
-                fault->text);
+  lpg_error_new(L, "invalid_parameter", "parameter $%d%s: %s", parameter,
+                fault->path, fault->text);
   lpg_error_number(L, "parameter", parameter);
   return lpg_give_error(L, slot);
 }
@@ -95,7 +100,9 @@ int lpg_send_describe(lua_State *L, lpg_op *op, int slot)
 {
   lpg_fault fault;
   lpg_request request = {.kind = LPG_DESCRIBE, .sql = lua_tostring(L, SQL)};
-  int wrong = lpg_params_check(L, op->first, op->count, &fault);
+  int wrong = op->conn->codecs
+                  ? 0 /* a codec may take anything */
+                  : lpg_params_check(L, op->first, op->count, &fault);
   if (wrong)
     return misfit(L, slot, wrong, &fault);
   lpg_params_declare(L, &op->conn->params, op->first, op->count, &request);
@@ -108,12 +115,6 @@ int lpg_send_describe(lua_State *L, lpg_op *op, int slot)
     request.name = s->name;
   }
   return lpg_send(L, op, slot, LPG_AT_DESCRIBE, &request);
-}
-
-int lpg_send_question(lua_State *L, lpg_op *op, int slot)
-{
-  lpg_request request = {.kind = LPG_STATEMENT, .sql = lua_tostring(L, -1)};
-  return lpg_send(L, op, slot, LPG_AT_RESOLVE, &request);
 }
 
 bool lpg_run_needs_read_only(const lpg_conn *c)
@@ -169,9 +170,21 @@ static lpg_statement *record(lua_State *L, lpg_op *op, int slot)
   return s;
 }
 
-static lpg_signature signature_of(const lpg_statement *s)
+static lpg_signature signature_of(const lpg_conn *c, const lpg_statement *s)
 {
-  return s ? (lpg_signature){s->count, s->types} : (lpg_signature){-1, NULL};
+  return s ? (lpg_signature){s->count, s->types, c->types}
+           : (lpg_signature){-1, NULL, c->types};
+}
+
+/* What was learnt of the types may be out of date: another session may have
+ * altered them since. */
+static int doubt(lua_State *L, lpg_op *op, int slot)
+{
+  if (lpg_statement_takes_learnt(lua_touserdata(L, slot + STATEMENT)))
+    lpg_conn_forget_types(L, slot + CONN);
+  lpg_put_nil(L, slot + STATEMENT);
+  lpg_remember(L, slot); /* forgets it */
+  return lpg_send_describe(L, op, slot);
 }
 
 int lpg_send_statement(lua_State *L, lpg_op *op, int slot)
@@ -184,7 +197,10 @@ int lpg_send_statement(lua_State *L, lpg_op *op, int slot)
                          .result_format = s && s->binary,
                          .whole = s && s->few && op->action != LPG_EACH};
   int wrong = lpg_params_convert(L, &c->params, op->first, op->count,
-                                 signature_of(s), &request, &fault);
+                                 signature_of(c, s), &op->settings.view,
+                                 &request, &fault);
+  if (wrong && s && s->count >= 0 && !op->described)
+    return doubt(L, op, slot);
   if (wrong)
     return misfit(L, slot, wrong, &fault);
   op->transaction = PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
@@ -215,12 +231,27 @@ int lpg_send_copy(lua_State *L, lpg_op *op, int slot)
   return lpg_send(L, op, slot, LPG_AT_RUN, &request);
 }
 
+/* Rows of a stream cannot wait for their types. */
+static bool must_see(lua_State *L, const lpg_op *op, int slot)
+{
+  const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
+  if (op->action != LPG_EACH)
+    return op->conn->shy && !(s && s->seen);
+  if (!s || !s->seen)
+    return true;
+  lua_getiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN);
+  const lpg_plan *plan = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return plan && (plan->open || (plan->learnt && plan->map != op->conn->types));
+}
+
 bool lpg_must_describe(lua_State *L, const lpg_op *op, int slot)
 {
   const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
   if (op->script || op->described)
     return false;
-  return (op->conn->shy && !(s && s->seen)) ||
-         lpg_params_need_types(L, op->first, op->count, signature_of(s),
+  return must_see(L, op, slot) ||
+         lpg_params_need_types(L, op->first, op->count,
+                               signature_of(op->conn, s), &op->settings.view,
                                op->conn->utf8);
 }

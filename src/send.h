@@ -12,9 +12,11 @@ enum {
   LPG_AT_RECOVERY, /* what a lost caller left */
   LPG_AT_UNDO,     /* what it owes */
   LPG_AT_RESTORE,  /* settings are set back */
+  LPG_AT_CODECS,   /* which types they are for */
   LPG_AT_DESCRIBE,
-  LPG_AT_RESOLVE, /* the types that Describe told are looked up */
+  LPG_AT_TYPES, /* those that Describe told of are looked up */
   LPG_AT_RUN,
+  LPG_AT_VALUES,   /* those of what came are */
   LPG_AT_DIAGNOSIS /* was it statement_timeout? */
 };
 
@@ -34,9 +36,6 @@ bool lpg_must_describe(lua_State *L, const lpg_op *op, int slot);
 /* Does Describe also give the statement a name? */
 bool lpg_will_prepare(const lpg_op *op);
 int lpg_send_describe(lua_State *L, lpg_op *op, int slot);
-/* What the server's word on the parameters' types leaves open; the question is
- * on the top. e */
-int lpg_send_question(lua_State *L, lpg_op *op, int slot);
 int lpg_send_statement(lua_State *L, lpg_op *op, int slot);
 int lpg_send_copy(lua_State *L, lpg_op *op, int slot);
 

@@ -63,6 +63,7 @@ bool lpg_settings_take(lua_State *L, lpg_settings *s, int key, int value)
   static const char *const shapes[] = {"object", "array", "columns", NULL};
   static const char *const numerics[] = {"string", "number", NULL};
   static const char *const jsons[] = {"value", "text", NULL};
+  static const char *const timestamps[] = {"iso", "epoch", "epoch_us", NULL};
   const char *name = lua_tostring(L, key);
   const lpg_ceilings *ceilings = lpg_ceilings_of(L);
   if (strcmp(name, "timeout") == 0) {
@@ -79,11 +80,14 @@ bool lpg_settings_take(lua_State *L, lpg_settings *s, int key, int value)
   } else if (strcmp(name, "json") == 0) {
     s->view.json_as_text =
         choice(L, value, name, jsons, "\"value\" or \"text\"") == 1;
+  } else if (strcmp(name, "timestamps") == 0) {
+    s->view.timestamps = (unsigned char)choice(
+        L, value, name, timestamps, "\"iso\", \"epoch\" or \"epoch_us\"");
   } else if (strcmp(name, "null") == 0) {
     bool null = lua_islightuserdata(L, value) && !lua_touserdata(L, value);
     if (!null && !(lua_isboolean(L, value) && !lua_toboolean(L, value)))
       lpg_raise(L, "null must be pg.null (keep the key) or false");
-    s->keep_null = null;
+    s->view.keep_null = null;
   } else {
     return false;
   }

@@ -2,7 +2,6 @@
 #include "statement.h"
 
 #include <lauxlib.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -49,53 +48,12 @@ lpg_statement *lpg_statement_new(lua_State *L, int sql, int count)
   return s;
 }
 
-/* An array of a domain is to be one of the base type, too. */
-#define QUESTION                                                               \
-  "WITH RECURSIVE base (asked, type, next, listed) AS (SELECT t.oid, "         \
-  "coalesce(e.oid, t.oid), coalesce(e.typbasetype, t.typbasetype), "           \
-  "e.oid IS NOT NULL FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_type "  \
-  "e ON e.typarray OPERATOR(pg_catalog.=) t.oid WHERE t.oid "                  \
-  "OPERATOR(pg_catalog.=) ANY ('{%s}'::pg_catalog.oid[]) UNION ALL SELECT "    \
-  "b.asked, t.oid, t.typbasetype, b.listed FROM base b JOIN "                  \
-  "pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) b.next) SELECT "       \
-  "b.asked, CASE WHEN b.listed THEN t.typarray ELSE t.oid END FROM base b "    \
-  "JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) b.type WHERE "    \
-  "b.next OPERATOR(pg_catalog.=) 0"
-
-bool lpg_statement_ask(lua_State *L, const lpg_statement *s)
+bool lpg_statement_takes_learnt(const lpg_statement *s)
 {
-  luaL_Buffer list;
-  bool any = false;
-  int top = lua_gettop(L);
-  luaL_buffinit(L, &list);
-  for (int i = 0; i < s->count; i++) {
-    if (!s->types[i] || lpg_type_find(s->types[i]))
-      continue;
-    lua_pushfstring(L, any ? ",%I" : "%I", (LUAI_UACINT)s->types[i]);
-    luaL_addvalue(&list);
-    any = true;
-  }
-  luaL_pushresult(&list);
-  if (any)
-    lua_pushfstring(L, QUESTION, lua_tostring(L, -1));
-  else
-    lua_settop(L, top);
-  return any;
-}
-
-static Oid oid_at(const PGresult *answer, int row, int column)
-{
-  return (Oid)strtoul(PQgetvalue(answer, row, column), NULL, 10);
-}
-
-void lpg_statement_settle(lpg_statement *s, const PGresult *answer)
-{
-  if (PQnfields(answer) != 2)
-    return;
-  for (int row = 0; row < PQntuples(answer); row++)
-    for (int i = 0; i < s->count; i++)
-      if (s->types[i] == oid_at(answer, row, 0))
-        s->types[i] = oid_at(answer, row, 1);
+  for (int i = 0; i < s->count; i++)
+    if (s->types[i] && !lpg_type_find(s->types[i]))
+      return true;
+  return false;
 }
 
 static lua_Integer tally(lua_State *L, int cache, int field, lua_Integer add)

@@ -37,12 +37,8 @@ lpg_statement *lpg_statement_new(lua_State *L, int sql, int count);
 /* Pushes what the connection at `conn` knows of the SQL text at `sql`, or
  * nil. e */
 lpg_statement *lpg_statement_find(lua_State *L, int conn, int sql);
-/* Pushes the question for the catalogue, which of the statement's types are
- * domains: which bytes a string or a table becomes is told by the base type.
- * Answers false, with nothing pushed, where all types are built in. e */
-bool lpg_statement_ask(lua_State *L, const lpg_statement *s);
-/* Rows of the answer: a base type takes its domain's place. */
-void lpg_statement_settle(lpg_statement *s, const PGresult *answer);
+/* Does it take values of types that are not built-in ones? */
+bool lpg_statement_takes_learnt(const lpg_statement *s);
 /* Remembers the statement (or nil: forgets) on the top. Pops it. e */
 void lpg_statement_keep(lua_State *L, int conn, int sql);
 

@@ -162,8 +162,10 @@ local values <const> = {
   ["22003"] = "Use a larger type (bigint, numeric), or a smaller number.",
   ["22012"] = "Guard the division: a / NULLIF(b, 0).",
   ["22021"] = "Convert the text to UTF-8, or store raw bytes in a bytea column.",
-  ["22007"] = 'Write dates and times as ISO 8601: "2026-01-15T10:30:00Z".',
-  ["22008"] = 'Write dates and times as ISO 8601, within the calendar: "2026-01-15T10:30:00Z".',
+  ["22007"] = 'Write dates and times as ISO 8601: "2026-01-15T10:30:00Z". A number of seconds '
+    .. 'since 1970 needs timestamps = "epoch".',
+  ["22008"] = 'Write dates and times as ISO 8601, within the calendar: "2026-01-15T10:30:00Z". A '
+    .. 'number of seconds since 1970 needs timestamps = "epoch".',
 }
 
 function lists.invalid_value(e, _, list)

@@ -212,7 +212,7 @@ end
 --- A value that is neither nil nor plain, as it stands in the list.
 local function convert(self, name, value, place)
   local column = self.relation.columns[name] or unnest.columns(self.relation, { name })[1]
-  local cell, reason = unnest.cell(column, value)
+  local cell, reason = unnest.cell(column, value, self.handle)
   if cell == nil then return nil, fault(place, name, reason) end
   return cell, type(cell) == "string" and #cell or 0
 end
@@ -356,6 +356,7 @@ end
 ---@field check? fun(row: table, place: integer): pg.unnest.Fault? looks at each row
 ---@field ordered? boolean groups are runs of rows: what is sent group by group is in order
 ---@field renew? fun(): pg.catalog.Relation? the relation, where it has changed
+---@field handle? pg.Connection whose settings count, and which knows types
 
 ---@param source pg.Source
 ---@param relation pg.catalog.Relation
@@ -364,8 +365,8 @@ end
 function batch.new(source, relation, given)
   return setmetatable({ source = source, total = source.total, relation = relation,
     rows = given.rows, bytes = given.bytes, check = given.check, ordered = given.ordered,
-    renew = given.renew, known = {}, groups = {}, count = 0, done = 0, ended = false, one = {} },
-    Batch)
+    renew = given.renew, handle = given.handle, known = {}, groups = {}, count = 0,
+    done = 0, ended = false, one = {} }, Batch)
 end
 
 return batch

@@ -173,6 +173,7 @@ local function run(job, source)
     end
   end
   job.limits.check, job.limits.ordered = job.check, job.plan ~= nil
+  job.limits.handle = job.db
   function job.limits.renew()
     local renewed = catalog.renewed(job.db, job.quoted, job.relation, { sqlstate = "42703" })
     return renewed and job:adapt(renewed) and renewed

@@ -18,7 +18,7 @@ SELECT c.relkind AS kind, a.attname AS name, a.attnotnull OR b.strict AS notnull
        COALESCE(pg_catalog.to_jsonb(a) OPERATOR(pg_catalog.->>) 'attgenerated', '')
          OPERATOR(pg_catalog.<>) '' AS generated,
        tn.nspname AS own_schema, t.typname AS own_type, b.nspname AS base_schema,
-       b.typname AS base_type, b.length, b.array, b.element,
+       b.typname AS base_type, b.oid AS base_oid, b.length, b.array, b.element,
        a.attnum OPERATOR(pg_catalog.=) ANY (k.conkey) AS key,
        pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AS readable,
        NOT EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite AS r
@@ -50,7 +50,7 @@ SELECT c.relkind AS kind, a.attname AS name, a.attnotnull OR b.strict AS notnull
       SELECT d.typbasetype, GREATEST(step.typmod, d.typtypmod), step.strict OR d.typnotnull
         FROM step JOIN pg_catalog.pg_type AS d ON d.oid OPERATOR(pg_catalog.=) step.type
        WHERE d.typtype OPERATOR(pg_catalog.=) 'd')
-    SELECT n.nspname, b.typname, step.strict,
+    SELECT n.nspname, b.typname, b.oid, step.strict,
            CASE WHEN b.oid OPERATOR(pg_catalog.=) ANY ('{1042,1043}')
              THEN NULLIF(GREATEST(step.typmod, 4), 4) OPERATOR(pg_catalog.-) 4 END AS length,
            b.typlen OPERATOR(pg_catalog.<) 0 AND b.typelem OPERATOR(pg_catalog.<>) 0 AS array,
@@ -116,12 +116,15 @@ end
 -- a newer server defines.
 local NATIVE = { ["char"] = '"char"' }
 for name in ([[bool bytea name int2 int4 int8 float4 float8 numeric oid text varchar bpchar json
-  jsonb uuid date time timetz timestamp timestamptz interval inet cidr macaddr bit varbit xml]])
+  jsonb uuid date time timetz timestamp timestamptz interval inet cidr macaddr bit varbit xml
+  int4range int8range numrange tsrange tstzrange daterange int4multirange int8multirange
+  nummultirange tsmultirange tstzmultirange datemultirange]])
   :gmatch "%w+" do NATIVE[name] = name end
 
 ---@class pg.catalog.Column
 ---@field name string
 ---@field type string the type, of a domain its base: schema-qualified, quoted, without a length
+---@field oid integer of that type
 ---@field native string? what the core calls it
 ---@field text true? values go as text and are cast to `type`: the core does not know its arrays
 ---@field array boolean whether it is an array type
@@ -140,7 +143,7 @@ local function column_of(row)
   local native = row.base_schema == "pg_catalog" and NATIVE[row.base_type] or nil
   return { name = row.name, type = sql.quote(row.base_schema) .. "." .. sql.quote(row.base_type),
     own_type = sql.quote(row.own_schema) .. "." .. sql.quote(row.own_type),
-    native = native, text = not native or nil, array = row.array,
+    oid = row.base_oid, native = native, text = not native or nil, array = row.array,
     element = row.array and row.element and (NATIVE[row.element] or row.element) or nil,
     identity = row.identity, generated = row.generated, notnull = row.notnull,
     default = row.default, length = row.length, readable = row.readable }
@@ -275,6 +278,25 @@ function catalog.nearest(db, err, quoted, names)
   for _, name in ipairs(names) do
     if not shown[name] then return options.nearest(name, known) end
   end
+end
+
+--- Makes the connection know what the columns' types are made of, where the server defines them: it
+--- looks that up for a statement that takes them.
+---@param db pg.Connection
+---@param columns pg.catalog.Column[]
+---@return boolean?, pg.Error?
+function catalog.learn(db, columns)
+  local casts = {}
+  for _, column in ipairs(columns) do
+    if column.oid and not column.native and not core.knows(db, column.oid) then
+      casts[#casts + 1] = ("$%d::%s"):format(#casts + 1, column.type)
+    end
+  end
+  if #casts == 0 then return true end
+  local statement, err = db:prepare("SELECT " .. table.concat(casts, ", "))
+  if not statement then return nil, err end
+  statement:close()
+  return true
 end
 
 return catalog

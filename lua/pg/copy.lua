@@ -281,7 +281,7 @@ local function same_types(db, other, about, target)
   for i, column in ipairs(about.columns) do
     if column.oid ~= target.columns[i].oid then return false end
   end
-  return core.copy_reads(core.copy(db), about.columns)
+  return core.copy_reads(core.copy(db), about.columns, true)
 end
 
 --- Everything from one to the other, portion by portion; nil and an error.

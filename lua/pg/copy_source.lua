@@ -168,12 +168,16 @@ function copy_source.prepare(job, stream)
     end
   end
   local names = columns_of(job, relation) or {}
-  local columns = {}
+  local columns, described = {}, {}
   for i, name in ipairs(names) do
     local column = relation.columns[name] or { type = "text" }
-    columns[i] = { name = name, type = column.native or column.type, array = column.array,
-      element = column.element }
+    described[i] = column
+    columns[i] = { name = name, type = column.native or column.type, oid = column.oid,
+      array = column.array, element = column.element }
   end
+  local known
+  known, err = catalog.learn(job.db, described)
+  if not known then return nil, err end
   core.copy_writes(stream, columns, getmetatable(sql.default))
   job.names = names
   return true

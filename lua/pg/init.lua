@@ -2,6 +2,7 @@
 -- pg: PostgreSQL for Lua. What `require "pg"` returns.
 local bulk = require "pg.bulk"
 local check = require "pg.check"
+local codec = require "pg.codec"
 local copy = require "pg.copy"
 local core = require "pg.core"
 local errors = require "pg.errors"
@@ -67,6 +68,7 @@ methods.describe = inspect.describe
 methods.tables = inspect.tables
 methods.explain = inspect.explain
 methods.check = check.check
+methods.codec = codec.codec
 
 --- One round trip that runs nothing. The seconds it took, or nil and an error.
 ---@return number|nil, pg.Error?

@@ -26,9 +26,14 @@
 ---@field null? lightuserdata|false pg.null keeps the key of a NULL
 ---@field numeric? "string"|"number"
 ---@field json? "value"|"text"
+---@field timestamps? pg.Timestamps
 ---@field wait? pg.Wait
 
 ---@alias pg.Rows "object"|"array"|"columns"
+
+--- timestamptz and timestamp as ISO 8601 text, as float seconds since 1970, or as integer
+--- microseconds since 1970; the same of parameters that are numbers.
+---@alias pg.Timestamps "iso"|"epoch"|"epoch_us"
 
 --- Waits until the descriptor is ready for "r", "w" or "rw", at most so many
 --- seconds; fd nil is a sleep. May return early; has forgotten the descriptor
@@ -43,6 +48,7 @@
 ---@field null? lightuserdata|false
 ---@field numeric? "string"|"number"
 ---@field json? "value"|"text"
+---@field timestamps? pg.Timestamps
 
 --- An action as a form.
 ---@class pg.Call: pg.Settings

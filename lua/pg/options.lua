@@ -11,7 +11,7 @@ local SSL_MODES = { disable = true, allow = true, prefer = true, require = true,
   ["verify-ca"] = true, ["verify-full"] = true }
 
 -- Settings that pg.core takes at three scopes: connect, db:with{}, call.
-local SETTINGS = { "timeout", "max_result", "rows", "null", "numeric", "json" }
+local SETTINGS = { "timeout", "max_result", "rows", "null", "numeric", "json", "timestamps" }
 --- Their names.
 options.SETTINGS = SETTINGS
 local OWN = { "name", "database", "username", "password", "connect_timeout", "wait", "readonly",

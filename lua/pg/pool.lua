@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- pool: pg.pool and what a pool can do. Who gets which connection, and when, is decided in
 -- pool_slots.lua; how a session is made as new for the next user, in src/lend.c.
+local codec = require "pg.codec"
 local core = require "pg.core"
 local errors = require "pg.errors"
 local options = require "pg.options"
@@ -96,6 +97,22 @@ for _, name in ipairs { "query", "insert", "update", "delete", "execute", "upser
     if not db then return nil, err end
     return forward(2, name, db, ...)
   end
+end
+
+--- As db:codec, for all connections of the pool; one that is used has it from the next time on.
+--- What a user sets by db:codec ends with the use.
+---@param name string
+---@param functions? pg.Codec
+---@return true|nil
+---@return pg.Error? # no such type, or why there was no connection
+function Pool:codec(name, functions)
+  codec.check(name, functions, 2)
+  local db <close>, err = acquire(self, nil, 2)
+  if not db then return nil, err end
+  local known, problem = codec.known(db, name)
+  if not known then return nil, problem end
+  self.codecs = codec.with(self.codecs, name, functions)
+  return true
 end
 
 --- The time for a connection, and the options with what is left of the deadline.

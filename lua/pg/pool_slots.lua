@@ -3,6 +3,7 @@
 -- the next one), "idle", "used" or "closed". One place decides who gets one: `acquire`. Nothing
 -- runs in the background: all is done by those who take and give back. An error of a host's debug
 -- hook may end any of this anywhere: a slot's state is all that tells where it belongs.
+local codec = require "pg.codec"
 local core = require "pg.core"
 local errors = require "pg.errors"
 local queue = require "pg.pool_queue"
@@ -24,6 +25,7 @@ function slots.reset(pool)
   pool.slots = {}
   pool.claims = setmetatable({}, { __mode = "v" })
   pool.threads = setmetatable({}, { __mode = "v" })
+  pool.types = {} -- what the connections know of the server's own types, by server
   pool.refusals, pool.retry_at = 0, 0
   pool.counters = { created = 0, closed = 0, replaced = 0, acquired = 0, timeouts = 0,
     taken_back = 0 }
@@ -179,14 +181,23 @@ local function prepare(pool, slot, deadline)
   end
   local db, err = pool.open(math.max(deadline - core.now(), 0.001))
   if not db then return nil, err end
+  core.share_types(db, pool.types)
   slot.db, slot.dies_at = db, core.now() + pool.max_lifetime * (0.9 + 0.1 * jitter())
   pool.counters.created = pool.counters.created + 1
   return true
 end
 
+--- The codecs are the pool's, whatever the last user made of them.
+local function set_codecs(pool, db)
+  if core.codecs(db) == pool.codecs then return end
+  codec.set(db, pool.codecs)
+  if not pool.codecs then core.share_types(db, pool.types) end
+end
+
 --- The handle for who acquires it.
 local function lend(pool, claim, place)
   local slot = claim.slot
+  set_codecs(pool, slot.db)
   local db, lease = core.lend(slot.db, pool.release, slot)
   slot.cache, slot.place, slot.state = core.cache(slot.db), place, "used"
   pool.threads[slot] = claim.scoped and claim.thread or nil

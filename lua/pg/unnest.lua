@@ -1,12 +1,14 @@
 -- SPDX-License-Identifier: MIT
--- unnest: lists of values as a FROM item, one parameter a column. Pure: text and
--- values out, nothing sent. A type stands without a length, so that what is too
--- long for the column is the column's error and is never cut.
+-- unnest: lists of values as a FROM item, one parameter a column. Text and values
+-- out; nothing is sent but the question what a type is made of. A type stands
+-- without a length, so that what is too long for the column is the column's error
+-- and is never cut.
 --
 --   local columns = unnest.columns(relation, names)
 --   local from, items = unnest.source(columns, 1)
 --   local values, fault = unnest.values(columns, rows, 1, #rows)
 --   "INSERT INTO t (...) SELECT " .. table.concat(items, ", ") .. " FROM " .. from
+local catalog = require "pg.catalog"
 local core = require "pg.core"
 local sql = require "pg.sql"
 
@@ -14,9 +16,6 @@ local unnest = {}
 
 local TEXT <const> = '"pg_catalog"."text"'
 local wrapper_meta = getmetatable(core.json(true))
-
--- Types that take a table as JSON, as they do where they are a parameter.
-local JSON = { json = true, jsonb = true, text = true, varchar = true, bpchar = true }
 
 --- The relation's columns of these names. One that it does not have is taken for
 --- text: the statement itself will say so.
@@ -54,41 +53,53 @@ end
 ---@param list table
 ---@return table
 function unnest.parameter(column, list)
-  return core.typed(list, (column.native or "text") .. "[]")
+  return core.column(list, column.native or "text")
 end
 
-local function unwrap(column, wrapper)
+local function unwrap(column, wrapper, handle)
   local value, kind = wrapper[1], wrapper[2]
   if getmetatable(value) == wrapper_meta then return nil, "a wrapped value is wrapped again" end
-  if kind ~= "pg.json" then return unnest.cell(column, value == nil and core.null or value) end
+  if kind ~= "pg.json" then
+    return unnest.cell(column, value == nil and core.null or value, handle)
+  end
   local text, err = core.encode(value)
   return text, err and err.message
 end
 
-local function table_cell(column, value)
+-- A value of a type that the server defines.
+local function own_text(column, value, handle)
+  local known, err = catalog.learn(handle, { column })
+  if not known then return nil, err.message end
+  local text, reason = core.text(value, column.oid, handle)
+  return text or nil, reason or ("the type %s is not known"):format(column.type)
+end
+
+local function table_cell(column, value, handle)
   if sql.is_raw(value) then
     return nil, value == sql.default and "pg.default cannot be told from a value here"
       or "pg.raw is SQL, and a list holds values: compute it first, or use insert"
   elseif getmetatable(value) == wrapper_meta then
-    return unwrap(column, value)
-  elseif column.array then
-    return core.array_text(value, column.element)
-  elseif JSON[column.native] then
-    local text, err = core.encode(value)
-    return text, err and err.message
+    return unwrap(column, value, handle)
+  elseif column.array and (column.element or not handle) then
+    return core.array_text(value, column.element, handle)
+  elseif column.native then
+    return core.text(value, column.native, handle)
+  elseif handle and column.oid then
+    return own_text(column, value, handle)
   end
-  return nil, ("a table does not fit the type %s%s"):format(column.type, column.text
-    and ": give it as a string, as PostgreSQL writes it" or "")
+  return nil, ("a table does not fit the type %s: give it as a string, as PostgreSQL writes it")
+    :format(column.type)
 end
 
 --- A value as it stands in its column's list; nil and the reason where it cannot.
 ---@param column pg.catalog.Column
 ---@param value any not nil
+---@param handle? pg.Connection whose settings count, and which knows types
 ---@return string|number|boolean|lightuserdata|nil
 ---@return string?
-function unnest.cell(column, value)
+function unnest.cell(column, value, handle)
   local kind = type(value)
-  if kind == "table" then return table_cell(column, value) end
+  if kind == "table" then return table_cell(column, value, handle) end
   if kind == "string" then
     if column.native ~= "bytea" and value:find("\0", 1, true) then
       return nil, "a text cannot hold a NUL byte (only bytea can)"
@@ -110,14 +121,15 @@ end
 ---@param rows table[]
 ---@param first integer
 ---@param last integer
+---@param handle? pg.Connection whose settings count, and which knows types
 ---@return table|nil values, pg.unnest.Fault? fault
-function unnest.values(columns, rows, first, last)
+function unnest.values(columns, rows, first, last, handle)
   local values = { n = #columns }
   for i, column in ipairs(columns) do
     local list, name = { n = last - first + 1 }, column.name
     for row = first, last do
       local given = rows[row][name]
-      local value, reason = unnest.cell(column, given == nil and core.null or given)
+      local value, reason = unnest.cell(column, given == nil and core.null or given, handle)
       if value == nil then return nil, { row = row, column = name, reason = reason } end
       list[row - first + 1] = value
     end

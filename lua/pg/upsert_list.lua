@@ -95,12 +95,12 @@ local SERIES <const> = "pg_catalog.generate_series(1, $1::pg_catalog.int4) AS u 
 
 --- The group's rows: FROM what, select what, into which columns, the values;
 --- the fault where one of those cannot be sent.
-local function source(group, relation)
+local function source(job, group, relation)
   local columns = unnest.columns(relation, group.names)
   local from, items, values, fault = SERIES, {}, { n = 1, #group.rows }, nil
   if #columns > 0 then
     from, items = unnest.source(columns, 1)
-    values, fault = unnest.values(columns, group.rows, 1, #group.rows)
+    values, fault = unnest.values(columns, group.rows, 1, #group.rows, job.db)
   end
   local names = table.move(group.names, 1, #group.names, 1, {})
   for _, name in ipairs(group.raws) do
@@ -124,7 +124,7 @@ end
 ---@param identity string[] columns to return, besides what was asked for
 ---@return pg.upsert.Statement|nil, pg.unnest.Fault?
 function upsert_list.statement(job, group, relation, columns, identity)
-  local from, list, names, values, fault = source(group, relation)
+  local from, list, names, values, fault = source(job, group, relation)
   if fault then
     fault.row = group.places[fault.row]
     return nil, fault

@@ -172,11 +172,15 @@ function writer.refuse(db, problem)
   return err
 end
 
---- The core names the parameter that it does not send, and its element: which is a
---- NUL in a text.
+--- The core names the parameter that it does not send, and its element: a NUL in a text, or a
+--- number that no timestamp can be. The first row counts where several have a NUL.
 local function explain_unsent(err, group)
   local place, at, reason = unnest.unsendable(group.columns, group.lists)
-  if not place then return end
+  if not place then
+    at, place, reason = err.message:match "^parameter %$(%d+)%[(%d+)%]: (.+)$"
+    at, place = tonumber(at), tonumber(place)
+  end
+  if not place or not group.names[at] then return end
   err.row, err.column, err.parameter = group.places[place], group.names[at], nil
   err.message = told { row = err.row, column = err.column, reason = reason }
   err.fixes = { look_at(err.row, err.column) }

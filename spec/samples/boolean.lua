@@ -1,0 +1,5 @@
+-- SPDX-License-Identifier: MIT
+-- Booleans.
+return {
+  { "boolean", { "true", true }, { "f", false } },
+}

@@ -1,0 +1,27 @@
+-- SPDX-License-Identifier: MIT
+-- Domains are what they are made of.
+return {
+  { "positive", title = "R16", since = 11,
+    create = "CREATE DOMAIN positive AS int CHECK (VALUE > 0)", { "7", 7 } },
+  { "small", title = "R16", since = 11,
+    create = "CREATE DOMAIN small AS positive CHECK (VALUE < 9)", { "8", 8 } },
+  { "address", title = "R16", since = 11, create = "CREATE DOMAIN address AS inet",
+    { "::1/64", "::1/64" } },
+  { "blob", title = "R16", since = 11, create = "CREATE DOMAIN blob AS bytea",
+    { "\\x00ff5c22", '\0\255\\"' }, { "", "" } },
+  { "document", title = "R16", since = 11, equal = "json", ordered = false,
+    create = "CREATE DOMAIN document AS jsonb",
+    { '{"a": [1, {}]}', { a = { 1, {} } } }, { '"text"', '"text"' } },
+  { "instant", title = "R16", since = 11, create = "CREATE DOMAIN instant AS timestamptz",
+    { "2026-01-15 10:30:00+02", "2026-01-15T08:30:00Z" } },
+  { "feeling", title = "R16", since = 11, equal = "text",
+    create = "CREATE TYPE hue AS ENUM ('blue', 'a \"b\"'); CREATE DOMAIN feeling AS hue",
+    { "blue", "blue" }, { 'a "b"', 'a "b"' } },
+  { "ints", title = "R16", since = 11, create = "CREATE DOMAIN ints AS int[]",
+    { "{}", {} }, { "{1,-2}", { 1, -2 } } },
+  { "feelings", title = "R16", since = 11, equal = "text",
+    create = "CREATE DOMAIN feelings AS feeling[]",
+    { "{blue}", { "blue" } } },
+  { "span", title = "R16", since = 11, create = "CREATE DOMAIN span AS int4range",
+    { "[1,2]", { lower = 1, upper = 3, bounds = "[)" } }, { "empty", { empty = true } } },
+}
