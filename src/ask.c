@@ -174,7 +174,7 @@ void lpg_ask_take(lua_State *L, int slot, const PGresult *answer)
   check(L, facts);
 }
 
-void lpg_ask_learn(lua_State *L, const lpg_op *op, int slot)
+void lpg_ask_learn(lua_State *L, int slot)
 {
   lua_getiuservalue(L, slot + CONN, LPG_CONN_TYPES);
   lpg_typemap_learn(L, -1, lua_touserdata(L, slot + TYPES));

@@ -21,6 +21,6 @@ int lpg_ask_send(lua_State *L, lpg_op *op, int slot, int stage);
 /* Rows of the answer. e */
 void lpg_ask_take(lua_State *L, int slot, const PGresult *result);
 /* The answer is whole: the connection's map takes it in. e */
-void lpg_ask_learn(lua_State *L, const lpg_op *op, int slot);
+void lpg_ask_learn(lua_State *L, int slot);
 
 #endif

@@ -106,7 +106,7 @@ int lpg_kept_end(lua_State *L, lpg_op *op, int slot)
   const lpg_wire *w = &op->conn->wire;
   if (w->phase != LPG_LOST && !w->failure && !w->dropped &&
       w->stop == LPG_RUNS) {
-    lpg_ask_learn(L, op, slot);
+    lpg_ask_learn(L, slot);
     return decode_all(L, op, slot);
   }
   op->elapsed = lpg_now() - w->started;

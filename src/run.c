@@ -300,7 +300,7 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
   case LPG_AT_TYPES:
     if (failed)
       return fail(L, op, slot);
-    lpg_ask_learn(L, op, slot);
+    lpg_ask_learn(L, slot);
     return described(L, op, slot);
   case LPG_AT_VALUES:
     return give(L, op, slot, lpg_kept_end(L, op, slot));
