@@ -28,10 +28,6 @@ setup(function()
   db = assert(pg.connect(server.options))
   version = tonumber(db:status().server:match "^%d+")
   values.create_paying(db)
-  if values.known(db, { since = 11 }) then -- it costs more than it gains
-    assert(db:execute "ALTER DATABASE postgres SET jit TO off")
-    assert(db:reset())
-  end
 end)
 
 teardown(function()

@@ -15,10 +15,6 @@ local server, db
 setup(function()
   server = assert(throwaway.start {})
   db = assert(pg.connect(server.options))
-  if values.known(db, { since = 11 }) then -- it costs more than it gains
-    assert(db:execute "ALTER DATABASE postgres SET jit TO off")
-    assert(db:reset())
-  end
   values.create_paying(db)
   samples.create(db)
   assert(db:execute "CREATE ROLE hostile SUPERUSER LOGIN")
