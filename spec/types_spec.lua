@@ -138,7 +138,7 @@ describe("a built-in type", function()
     end
   end)
 
-  it("that is not one is refused before anything is sent, and a cast is the advice", function()
+  it("that is not one is refused, and a cast is the advice", function()
     local unknown = { "mood", "int5", "", "[]", "int[][]", "int4 ", "INTEGER", "numeric(10,2)" }
     for _, name in ipairs(unknown) do
       local err = support.failed("invalid_parameter",

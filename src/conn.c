@@ -192,6 +192,8 @@ void lpg_conn_forget_types(lua_State *L, int index)
 {
   lpg_conn *c = lua_touserdata(L, index);
   index = lua_absindex(L, index);
+  lua_pushnil(L);
+  lua_setiuservalue(L, index, LPG_CONN_NAMES);
   lpg_typemap *types = lpg_typemap_new(L);
   if (c->codecs) {
     int map = lua_gettop(L);

@@ -75,7 +75,8 @@ enum {
   LPG_CONN_GROUP,      /* share.h */
   LPG_CONN_CODECS,     /* by the names of types */
   LPG_CONN_CODED,      /* the same, {OID, functions, ...}: conn_codecs.h */
-  LPG_CONN_VALUES = LPG_CONN_CODED
+  LPG_CONN_NAMES,      /* of types, as values say them: named.h */
+  LPG_CONN_VALUES = LPG_CONN_NAMES
 };
 
 /* What a handle may be used by: the body of a transaction, or whoever has

@@ -116,6 +116,24 @@ static bool is_open(const char *bytes, size_t length, Oid known, bool utf8)
                      !fits_text_and_bytea(bytes, length)));
 }
 
+/* Does the wrapper name a type that the map lacks? One that does not exist is
+ * not waited for. */
+static bool means_unknown(lua_State *L, int index, const lpg_typemap *map)
+{
+  luaL_checkstack(L, 1, "parameters");
+  int told = lua_rawgeti(L, index, 2);
+  bool unknown = false;
+  if (told == LUA_TNUMBER) {
+    Oid oid = (Oid)lua_tointeger(L, -1);
+    unknown = oid && !lpg_typemap_find(map, oid);
+  } else if (told == LUA_TSTRING) {
+    const char *name = lua_tostring(L, -1);
+    unknown = strcmp(name, LPG_JSON_WRAPPER) != 0 && !lpg_type_named(name);
+  }
+  lua_pop(L, 1);
+  return unknown;
+}
+
 bool lpg_params_need_types(lua_State *L, int first, int count,
                            lpg_signature signature, const lpg_view *view,
                            bool utf8)
@@ -129,7 +147,8 @@ bool lpg_params_need_types(lua_State *L, int first, int count,
     Oid known = i < signature.count ? signature.types[i] : 0;
     switch (lua_type(L, index)) {
     case LUA_TTABLE:
-      if (!lpg_typemap_find(signature.map, known) && !lpg_is_wrapper(L, index))
+      if (lpg_is_wrapper(L, index) ? means_unknown(L, index, signature.map)
+                                   : !lpg_typemap_find(signature.map, known))
         return true;
       break;
     case LUA_TNUMBER:
@@ -293,7 +312,8 @@ static bool convert_value(lua_State *L, lpg_params *p, int index, cell *c,
   }
 }
 
-/* {value, a type's name or LPG_JSON_WRAPPER}. The value stays in the wrapper,
+/* {value, a type's name or LPG_JSON_WRAPPER}, or its OID and the name at 4. The
+ * value stays in the wrapper,
  * which stays on the stack. */
 static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
                             lpg_fault *fault)
@@ -302,24 +322,28 @@ static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
   int top = lua_gettop(L), value = top + 1;
   size_t offset = p->text.length;
   lua_rawgeti(L, index, 1);
-  lua_rawgeti(L, index, 2);
-  const char *name = lua_tostring(L, -1);
+  int told = lua_rawgeti(L, index, 2);
+  const char *name = told == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
   bool done;
-  if (!name) {
+  if (told != LUA_TSTRING && told != LUA_TNUMBER) {
     done = lpg_refuse(fault, "a wrapper without its type");
   } else if (lua_istable(L, value) && lpg_is_wrapper(L, value)) {
     done = lpg_refuse(fault, "a wrapped value is wrapped again");
-  } else if (strcmp(name, LPG_JSON_WRAPPER) == 0) {
+  } else if (name && strcmp(name, LPG_JSON_WRAPPER) == 0) {
     done = lpg_json_encode(L, value, &p->text, fault) && appended(p, c, offset);
   } else {
-    const lpg_type *type = lpg_type_named(name);
+    const lpg_type *type =
+        name ? lpg_type_named(name)
+             : lpg_typemap_find(p->map, (Oid)lua_tointeger(L, -1));
     c->type = type ? type->oid : 0;
     c->column = lua_rawgeti(L, index, 3) != LUA_TNIL;
-    done = type ? convert_value(L, p, value, c, fault)
-                : lpg_refuse(fault,
-                             "the type \"%.60s\" is not a built-in one: cast "
-                             "the parameter in the SQL instead",
-                             name);
+    lua_rawgeti(L, index, 4);
+    done = type
+               ? convert_value(L, p, value, c, fault)
+               : lpg_refuse(fault,
+                            "there is no type \"%.60s\"; a cast in the SQL may "
+                            "say more: $1::numeric(5,2)",
+                            name ? name : lua_tostring(L, -1));
   }
   lua_settop(L, top);
   return done;
@@ -364,11 +388,15 @@ Oid lpg_params_own_type(lua_State *L, int index)
   if (!lpg_is_wrapper(L, index))
     return 0;
   luaL_checkstack(L, 1, "parameters");
-  lua_rawgeti(L, index, 2);
-  const char *name = lua_tostring(L, -1);
-  const lpg_type *type = name ? lpg_type_named(name) : NULL;
+  Oid oid = 0;
+  if (lua_rawgeti(L, index, 2) == LUA_TNUMBER) { /* the server's own: named.h */
+    oid = (Oid)lua_tointeger(L, -1);
+  } else if (lua_isstring(L, -1)) {
+    const lpg_type *type = lpg_type_named(lua_tostring(L, -1));
+    oid = type ? type->oid : 0;
+  }
   lua_pop(L, 1);
-  return type ? type->oid : 0;
+  return oid;
 }
 
 /* No parameter of the statement has a higher number: one that only a value is

@@ -9,6 +9,7 @@
 #include "box.h"
 #include "collect.h"
 #include "error.h"
+#include "named.h"
 #include "transaction.h"
 
 const char *const lpg_pipeline_name = "pg.pipeline/1";
@@ -307,6 +308,9 @@ static int keep(lua_State *L, const lpg_statement *s, lpg_action action,
                   .action = (unsigned char)action};
   lpg_signature known = {s ? s->count : -1, s ? s->types : NULL,
                          handle->conn->types};
+  lua_getiuservalue(L, HANDLE, 1);
+  lpg_named_settle(L, -1, VALUES, count);
+  lua_pop(L, 1);
   int wrong = lpg_params_convert(L, &handle->conn->params, VALUES, count, known,
                                  &lpg_settings_at(p, one.settings)->view,
                                  &request, &fault);

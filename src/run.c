@@ -13,6 +13,7 @@
 #include "deadline.h"
 #include "error.h"
 #include "kept.h"
+#include "named.h"
 #include "outcome.h"
 #include "prepare.h"
 #include "result.h"
@@ -67,6 +68,8 @@ static int advance(lua_State *L, lpg_op *op, int slot)
     return lpg_codecs_ask(L, op, slot);
   if (op->action == LPG_TRANSFER)
     return lpg_send_copy(L, op, slot);
+  if (lpg_named_settle(L, slot + CONN, op->first, op->count))
+    return lpg_named_ask(L, op, slot);
   if (!op->script && lua_isnil(L, slot + STATEMENT)) {
     lpg_statement_find(L, slot + CONN, SQL);
     lua_replace(L, slot + STATEMENT);
@@ -106,6 +109,9 @@ static int on_result(lua_State *L, lpg_op *op, int slot)
   case LPG_AT_TYPES:
   case LPG_AT_VALUES:
     lpg_ask_take(L, slot, result);
+    break;
+  case LPG_AT_NAMES:
+    lpg_named_take(L, slot, result);
     break;
   case LPG_AT_CODECS:
     lpg_codecs_take(L, slot, result);
@@ -308,6 +314,7 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     if (!failed)
       lpg_codecs_settle(L, op->conn, slot);
     return failed ? fail(L, op, slot) : proceed(L, op, slot);
+  case LPG_AT_NAMES:
   case LPG_AT_UNDO:
   case LPG_AT_RESTORE:
     return failed ? fail(L, op, slot) : proceed(L, op, slot);

@@ -13,6 +13,7 @@ enum {
   LPG_AT_UNDO,     /* what it owes */
   LPG_AT_RESTORE,  /* settings are set back */
   LPG_AT_CODECS,   /* which types they are for */
+  LPG_AT_NAMES,    /* which types pg.typed means */
   LPG_AT_DESCRIBE,
   LPG_AT_TYPES, /* those that Describe told of are looked up */
   LPG_AT_RUN,
