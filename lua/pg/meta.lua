@@ -241,6 +241,13 @@ function Connection:explain(query, ...) end
 ---@return pg.Error?
 function Connection:check(given) end
 
+--- Values of the type go through functions from now on, also in arrays, composites and ranges
+--- made of it: see pg.Codec. Lasts through db:reset(); nil ends it.
+---@param name string the type's name as in SQL: "citext", "public.mood", "timestamptz"
+---@param functions? pg.Codec
+---@return true|nil, pg.Error? # no such type (condition undefined_object)
+function Connection:codec(name, functions) end
+
 --- See pg.transaction: BEGIN, the function, COMMIT or ROLLBACK; nested: a savepoint.
 ---@param body fun(tx: pg.Connection): ...
 ---@param options? pg.TransactionOptions
