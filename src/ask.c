@@ -176,8 +176,13 @@ void lpg_ask_take(lua_State *L, int slot, const PGresult *answer)
 
 void lpg_ask_learn(lua_State *L, int slot)
 {
+  lpg_conn *c = conn_of(L, slot);
   lua_getiuservalue(L, slot + CONN, LPG_CONN_TYPES);
+  c->torn = c->codecs;
   lpg_typemap_learn(L, -1, lua_touserdata(L, slot + TYPES));
+  c->torn = false;
+  c->codecs_due = c->codecs; /* one may have been made anew */
+  c->recent |= c->wire.pg && PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
   lua_pop(L, 1);
   lpg_put_nil(L, slot + TYPES);
   lpg_share_learnt(L, slot + CONN);

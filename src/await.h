@@ -32,6 +32,7 @@ typedef struct lpg_op {
   double deadline, elapsed, server_timeout;
   lua_Integer rows, affected;
   lua_Integer before; /* rows of earlier portions of a stream */
+  bool doubted;       /* what was known of types was forgotten */
   bool cancelled, script, described, answering, tabular, misread, transaction;
   bool ready;   /* the rows have their place before they come */
   bool opening; /* without its end there is no session */

@@ -236,6 +236,10 @@ static void notice_ddl(lua_State *L, lpg_op *op, int slot, const char *tag)
     lpg_statement_forget(L, slot + CONN);
     lpg_statement_closed(L, slot + CONN);
   }
+  if (c->recent && lpg_begins_with(tag, undo)) {
+    lpg_conn_forget_types(L, slot + CONN);
+    c->recent = false;
+  }
   bool undone = c->unsettled != LPG_SETTLED && lpg_begins_with(tag, undo);
   c->epoch += set || undone;
   if (lpg_begins_with(tag, ddl))

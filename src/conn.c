@@ -50,6 +50,7 @@ void lpg_conn_shut(lpg_conn *c)
 static int collect(lua_State *L)
 {
   lpg_conn *c = luaL_checkudata(L, 1, conn_name);
+  c->params.busy = false;
   c->closed = true; /* also for a finalizer that still has a handle on it */
   lpg_conn_close(c);
   lpg_process_free(&c->process);

@@ -54,10 +54,12 @@ typedef struct lpg_conn {
   double patience;    /* seconds that opening may take, of a pool; 0: as told */
   lpg_typemap *types; /* LPG_CONN_TYPES */
   bool codecs;        /* LPG_CONN_CODECS holds some; */
-  bool codecs_due;    /* the server has to say which types they are for */
-  bool shares;        /* them, with LPG_CONN_GROUP; */
-  bool parted;        /* but what the group knows may be out of date */
-  char server[32];    /* since when it runs; empty: it did not say */
+  bool recent;        /* some were learnt in the transaction that is open */
+  bool torn;       /* memory ran out while codecs began: types are in doubt */
+  bool codecs_due; /* the server has to say which types they are for */
+  bool shares;     /* them, with LPG_CONN_GROUP; */
+  bool parted;     /* but what the group knows may be out of date */
+  char server[32]; /* since when it runs; empty: it did not say */
 } lpg_conn;
 
 /* User values of a connection. */

@@ -14,7 +14,8 @@ enum { BY_NAME = 1, NAMES_TEXT };
 
 bool lpg_codecs_due(const lpg_conn *c)
 {
-  return c->codecs_due && PQtransactionStatus(c->wire.pg) != PQTRANS_INERROR;
+  return (c->codecs_due || c->torn) &&
+         PQtransactionStatus(c->wire.pg) != PQTRANS_INERROR;
 }
 
 int lpg_codecs_ask(lua_State *L, lpg_op *op, int slot)
@@ -50,13 +51,33 @@ void lpg_codecs_take(lua_State *L, int slot, const PGresult *answer)
   lua_settop(L, top);
 }
 
+/* Are they for the types that they were for? Then what is known of these holds.
+ */
+static bool is_same(lua_State *L, int slot)
+{
+  int top = lua_gettop(L);
+  bool same = lua_getiuservalue(L, slot + CONN, LPG_CONN_CODED) == LUA_TTABLE &&
+              lua_rawlen(L, -1) == lua_rawlen(L, slot + ROWS);
+  for (lua_Integer i = same ? (lua_Integer)lua_rawlen(L, -1) : 0; i > 0 && same;
+       i--) {
+    lua_rawgeti(L, top + 1, i);
+    lua_rawgeti(L, slot + ROWS, i);
+    same = lua_rawequal(L, -1, -2);
+    lua_settop(L, top + 1);
+  }
+  lua_settop(L, top);
+  return same;
+}
+
 void lpg_codecs_settle(lua_State *L, lpg_conn *c, int slot)
 {
+  bool same = !c->torn && is_same(L, slot);
   lua_pushvalue(L, slot + ROWS);
   lua_setiuservalue(L, slot + CONN, LPG_CONN_CODED);
   lpg_put_nil(L, slot + ROWS);
-  lpg_conn_forget_types(L, slot + CONN);
-  c->codecs_due = false;
+  if (!same)
+    lpg_conn_forget_types(L, slot + CONN);
+  c->codecs_due = c->torn = false;
 }
 
 /* core.codecs(db): the table of codecs by name, or nil.

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "codec_rows.h"
+#include "codec_user.h"
 #include "codec_write.h"
 
 /* What a column takes: a built-in type, or one made here for it. */
@@ -153,7 +154,12 @@ static bool put_table(lua_State *L, writer *w, int index, const outlet *o)
 static bool put_value(lua_State *L, writer *w, int index, const outlet *o)
 {
   lpg_buffer *out = &w->copy->data;
-  switch (lua_type(L, index)) {
+  int kind = lua_type(L, index);
+  if (lpg_user_encodes(type_of(o)) && kind != LUA_TNIL &&
+      kind != LUA_TLIGHTUSERDATA && !lpg_is_wrapper(L, index) &&
+      !(kind == LUA_TTABLE && is_raw(L, w, index)))
+    return put_encoded(L, w, index, o);
+  switch (kind) {
   case LUA_TNIL:
     lpg_buffer_text(out, "\\N");
     return true;
@@ -414,7 +420,7 @@ static void read_outlet(lua_State *L, outlet *o, const lpg_typemap *types)
   lua_getfield(L, 5, "element");
   const char *element = lua_tostring(L, -1);
   outlet_of(o, luaL_checkstring(L, 6));
-  if (!o->known)
+  if (!o->known || lpg_typemap_is_coded(types))
     o->known = lpg_typemap_find(types, (uint32_t)lua_tointeger(L, 7));
   if (o->known || !lua_toboolean(L, 8))
     return;

@@ -138,13 +138,16 @@ bool lpg_params_need_types(lua_State *L, int first, int count,
                            lpg_signature signature, const lpg_view *view,
                            bool utf8)
 {
-  if (count > 0 && signature.count < 0 && lpg_typemap_is_coded(signature.map))
+  bool coded = lpg_typemap_is_coded(signature.map);
+  if (count > 0 && signature.count < 0 && coded)
     return true;
   for (int i = 0; i < count; i++) {
     int index = first + i;
     size_t length;
     const char *bytes;
     Oid known = i < signature.count ? signature.types[i] : 0;
+    if (coded && known && !lpg_typemap_find(signature.map, known))
+      return true; /* the map is a new one: its codec waits */
     switch (lua_type(L, index)) {
     case LUA_TTABLE:
       if (lpg_is_wrapper(L, index) ? means_unknown(L, index, signature.map)
@@ -269,7 +272,10 @@ static bool convert_number(lua_State *L, lpg_params *p, int index, cell *c,
 {
   char number[LPG_NUMBER];
   size_t offset = p->text.length;
-  c->instant = lpg_is_instant(lpg_typemap_find(p->map, c->type), p->view);
+  const lpg_type *type = lpg_typemap_find(p->map, c->type);
+  while (lpg_is_user(type) && !lpg_user_encodes(type))
+    type = type->part;
+  c->instant = lpg_is_instant(type, p->view);
   if (c->instant)
     return convert_typed(L, p, index, c, fault);
   lpg_buffer_put(&p->text, number,
@@ -431,9 +437,9 @@ void lpg_params_declare(lua_State *L, lpg_params *p, int first, int count,
   request->types = types;
 }
 
-int lpg_params_convert(lua_State *L, lpg_params *p, int first, int count,
-                       lpg_signature signature, const lpg_view *view,
-                       lpg_request *request, lpg_fault *fault)
+static int convert(lua_State *L, lpg_params *p, int first, int count,
+                   lpg_signature signature, const lpg_view *view,
+                   lpg_request *request, lpg_fault *fault)
 {
   request->count = count;
   if (count == 0)
@@ -476,8 +482,20 @@ int lpg_params_convert(lua_State *L, lpg_params *p, int first, int count,
   return 0;
 }
 
+int lpg_params_convert(lua_State *L, lpg_params *p, int first, int count,
+                       lpg_signature signature, const lpg_view *view,
+                       lpg_request *request, lpg_fault *fault)
+{
+  p->busy = true;
+  int wrong = convert(L, p, first, count, signature, view, request, fault);
+  p->busy = false;
+  return wrong;
+}
+
 void lpg_params_free(lpg_params *p)
 {
+  if (p->busy) /* freed with the connection */
+    return;
   lpg_buffer_free(&p->text);
   lpg_buffer_free(&p->arrays);
 }

@@ -17,8 +17,9 @@ enum { LPG_MAX_PARAMS = 65535 };
 #define LPG_MAX_MESSAGE ((size_t)1023 * 1024 * 1024)
 
 typedef struct lpg_params {
-  lpg_buffer text;        /* converted values, each with a NUL */
-  lpg_buffer arrays;      /* types, values, lengths, formats */
+  bool busy;         /* a codec's function may run, and must not free these */
+  lpg_buffer text;   /* converted values, each with a NUL */
+  lpg_buffer arrays; /* types, values, lengths, formats */
   const lpg_typemap *map; /* of the types being converted to, */
   const lpg_view *view;   /* and how values look */
 } lpg_params;

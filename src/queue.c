@@ -364,7 +364,7 @@ static int convert(lua_State *L, const lpg_item *one)
   lpg_signature known = {s ? s->count : -1, s ? s->types : NULL, c->types};
   const lpg_view *view =
       &lpg_settings_at(lua_touserdata(L, -3), one->settings)->view;
-  if (!c->codecs_due && !(c->shy && !(s && s->seen)) &&
+  if (!c->codecs_due && !c->torn && !(c->shy && !(s && s->seen)) &&
       !lpg_params_need_types(L, VALUES, one->count, known, view, c->utf8))
     return keep(L, s, (lpg_action)one->action, one->count);
   lua_pushcfunction(L, lpg_queue_learn);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "collect.h"
+#include "conn_codecs.h"
 #include "copy.h"
 #include "error.h"
 #include "outcome.h"
@@ -100,6 +101,10 @@ int lpg_send_describe(lua_State *L, lpg_op *op, int slot)
 {
   lpg_fault fault;
   lpg_request request = {.kind = LPG_DESCRIBE, .sql = lua_tostring(L, SQL)};
+  if (lpg_codecs_due(op->conn) && op->stage != LPG_AT_CODECS) {
+    op->described = false; /* comes after it */
+    return lpg_codecs_ask(L, op, slot);
+  }
   int wrong = op->conn->codecs
                   ? 0 /* a codec may take anything */
                   : lpg_params_check(L, op->first, op->count, &fault);
@@ -180,6 +185,7 @@ static lpg_signature signature_of(const lpg_conn *c, const lpg_statement *s)
  * altered them since. */
 static int doubt(lua_State *L, lpg_op *op, int slot)
 {
+  op->doubted = true;
   if (lpg_statement_takes_learnt(lua_touserdata(L, slot + STATEMENT)))
     lpg_conn_forget_types(L, slot + CONN);
   lpg_put_nil(L, slot + STATEMENT);
@@ -199,7 +205,8 @@ int lpg_send_statement(lua_State *L, lpg_op *op, int slot)
   int wrong = lpg_params_convert(L, &c->params, op->first, op->count,
                                  signature_of(c, s), &op->settings.view,
                                  &request, &fault);
-  if (wrong && s && s->count >= 0 && !op->described)
+  if (wrong && s && s->count >= 0 && !op->doubted &&
+      (!op->described || lpg_statement_takes_learnt(s)))
     return doubt(L, op, slot);
   if (wrong)
     return misfit(L, slot, wrong, &fault);

@@ -2,7 +2,6 @@
 #include "typemap.h"
 
 #include <lauxlib.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "codec_rows.h"
@@ -12,11 +11,15 @@ static const char *const map_name = "pg.typemap/1";
 
 enum { FULL = 10000 };
 
+/* A map's user values: codec_user.h's; lists of its nodes, and of `nodes`. */
+enum { CODES = 1, NODES, PLACES };
+
 /* A type, in one piece with its fields and all names. */
 typedef struct node {
   lpg_type type, base; /* the base of one that is coded */
   uint32_t part;
   char kind;
+  bool settled;      /* a domain: it has its base's row */
   struct node *next; /* of those that are being learnt */
   lpg_field fields[];
 } node;
@@ -24,37 +27,31 @@ typedef struct node {
 struct lpg_typemap {
   node **nodes; /* by OID */
   size_t count, room;
-  node *fresh; /* not yet among them */
   bool coded;
 };
 
 /* --- memory ----------------------------------------------------------- */
 
-static void drop_fresh(lpg_typemap *map)
+/* Memory of the map's, which lives as long: without a finalizer, since those of
+ * others may still read results when this map's would have run. e */
+static void *own(lua_State *L, int index, int value, size_t size)
 {
-  while (map->fresh) {
-    node *first = map->fresh;
-    map->fresh = first->next;
-    free(first);
-  }
-}
-
-static int collect(lua_State *L)
-{
-  lpg_typemap *map = luaL_checkudata(L, 1, map_name);
-  drop_fresh(map);
-  while (map->count > 0)
-    free(map->nodes[--map->count]);
-  free(map->nodes);
-  map->nodes = NULL;
-  map->room = 0;
-  return 0;
+  lua_getiuservalue(L, index, value);
+  void *memory = lua_newuserdatauv(L, size, 0);
+  memset(memory, 0, size);
+  lua_rawseti(L, -2, value == NODES ? (lua_Integer)lua_rawlen(L, -2) + 1 : 1);
+  lua_pop(L, 1);
+  return memory;
 }
 
 lpg_typemap *lpg_typemap_new(lua_State *L)
 {
-  lpg_typemap *map = lua_newuserdatauv(L, sizeof *map, 1);
+  lpg_typemap *map = lua_newuserdatauv(L, sizeof *map, PLACES);
   *map = (lpg_typemap){0};
+  for (int value = NODES; value <= PLACES; value++) {
+    lua_newtable(L);
+    lua_setiuservalue(L, -2, value);
+  }
   luaL_setmetatable(L, map_name);
   return map;
 }
@@ -75,7 +72,7 @@ static size_t place_of(const lpg_typemap *map, uint32_t oid)
   return low;
 }
 
-static const node *find(const lpg_typemap *map, uint32_t oid)
+static node *find(const lpg_typemap *map, uint32_t oid)
 {
   size_t at = map ? place_of(map, oid) : 0;
   bool there = map && at < map->count && map->nodes[at]->type.oid == oid;
@@ -100,7 +97,8 @@ bool lpg_typemap_is_full(const lpg_typemap *map)
 uint32_t lpg_typemap_base(const lpg_typemap *map, uint32_t oid)
 {
   const node *n = find(map, oid);
-  for (size_t i = 0; n && n->kind == 'd' && i < map->count; i++) {
+  for (size_t i = 0;
+       n && n->kind == 'd' && !lpg_is_user(&n->type) && i < map->count; i++) {
     oid = n->part;
     n = find(map, oid);
   }
@@ -191,7 +189,8 @@ static void take_form(lpg_type *type, char kind, const char *extension)
        .binary = lpg_vector_binary,
        .encode = lpg_vector_encode},
   };
-  const char own[] = {kind, '\0'}, *key = *extension ? extension : own;
+  const char own[] = {kind, '\0'},
+             *key = kind == 'b' && *extension ? extension : own;
   type->text = lpg_decode_string;
   type->encode = lpg_plain_encode;
   for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
@@ -202,17 +201,16 @@ static void take_form(lpg_type *type, char kind, const char *extension)
     }
 }
 
-/* The node of the type whose facts begin at `at`, or NULL: no memory. */
-static node *new_node(const lpg_buffer *facts, size_t at)
+/* The node of the type whose facts begin at `at`. e */
+static node *new_node(lua_State *L, int index, const lpg_buffer *facts,
+                      size_t at)
 {
   record first, r;
   read_fact(facts, at, &first);
   size_t size = sizeof(node) + first.name;
   for (size_t i = at; next_of(facts, &i, first.fact.oid, &r);)
     size += (r.field ? sizeof(lpg_field) : 0) + r.field;
-  node *n = calloc(1, size);
-  if (!n)
-    return NULL;
+  node *n = own(L, index, NODES, size);
   const lpg_fact *f = &first.fact;
   *n = (node){.part = f->part, .kind = f->kind};
   for (size_t i = at; next_of(facts, &i, f->oid, &r);)
@@ -231,14 +229,20 @@ static node *new_node(const lpg_buffer *facts, size_t at)
   return n;
 }
 
-static void make_room(lua_State *L, lpg_typemap *map, size_t more)
+static void make_room(lua_State *L, int index, size_t more)
 {
+  lpg_typemap *map = lua_touserdata(L, index);
   if (map->room - map->count >= more)
     return;
   size_t room = 2 * (map->count + more);
-  node **moved = realloc(map->nodes, room * sizeof *moved);
-  if (!moved)
-    luaL_error(L, "not enough memory");
+  node **old = map->nodes,
+       **moved = lua_newuserdatauv(L, room * sizeof *moved, 0);
+  if (old)
+    memcpy(moved, old, map->count * sizeof *moved);
+  lua_getiuservalue(L, index, PLACES);
+  lua_insert(L, -2);
+  lua_rawseti(L, -2, 1);
+  lua_pop(L, 1);
   map->nodes = moved;
   map->room = room;
 }
@@ -265,12 +269,8 @@ static void link_parts(const lpg_typemap *map, node *n)
 }
 
 /* A domain is what its base type is, by its own name. */
-static void become_base(const lpg_typemap *map, node *n)
+static void become_base(node *n, const lpg_type *base)
 {
-  const lpg_type *base =
-      lpg_typemap_find(map, lpg_typemap_base(map, n->type.oid));
-  if (n->kind != 'd' || !base || base == &n->type)
-    return;
   lpg_type copy = *base;
   copy.oid = n->type.oid;
   copy.name = n->type.name;
@@ -281,10 +281,11 @@ static void become_base(const lpg_typemap *map, node *n)
 static bool parts_are_binary(const lpg_typemap *map, const node *n)
 {
   if (n->kind == 'd') {
-    const lpg_type *base =
-        lpg_typemap_find(map, lpg_typemap_base(map, n->type.oid));
+    const lpg_type *base = lpg_typemap_find(map, n->part);
     return base && base->binary;
   }
+  if (lpg_is_user(&n->type) && n->type.element)
+    return n->base.part && n->base.part->binary;
   for (int i = 0; i < n->type.count; i++)
     if (!n->fields[i].type || !n->fields[i].type->binary)
       return false;
@@ -294,8 +295,6 @@ static bool parts_are_binary(const lpg_typemap *map, const node *n)
 /* Rows of types that are all there. */
 static void finish(const lpg_typemap *map, node *fresh)
 {
-  for (node *n = fresh; n; n = n->next)
-    become_base(map, n);
   for (bool changed = true; changed;) {
     changed = false;
     for (node *n = fresh; n; n = n->next)
@@ -315,27 +314,48 @@ static void code(lua_State *L, int index, node *n)
   lpg_user_begin(L, index, &n->type, &n->base);
 }
 
-/* Those that codecs wait for. */
-static void code_fresh(lua_State *L, int index, node *fresh)
+/* The codec that waits for the type, if there is one. e */
+static void code_waiting(lua_State *L, int index, node *n)
 {
-  index = lua_absindex(L, index);
-  for (node *n = fresh; n; n = n->next) {
-    lua_getiuservalue(L, index, 1);
-    if (lua_rawgeti(L, -1, n->type.oid) == LUA_TTABLE)
-      code(L, index, n);
-    else
-      lua_pop(L, 1);
-    lua_pop(L, 1);
+  int top = lua_gettop(L);
+  if (lua_getiuservalue(L, index, CODES) == LUA_TTABLE &&
+      lua_rawgeti(L, -1, n->type.oid) == LUA_TTABLE)
+    code(L, index, n);
+  lua_settop(L, top);
+}
+
+/* Domains become what they are made of, codecs begin; what lies inside first. e
+ */
+static void settle(lua_State *L, int index, node *fresh)
+{
+  const lpg_typemap *map = lua_touserdata(L, index);
+  for (node *n = fresh; n; n = n->next)
+    if (n->kind != 'd') {
+      n->settled = true;
+      code_waiting(L, index, n);
+    }
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (node *n = fresh; n; n = n->next) {
+      const node *part = find(map, n->part);
+      const lpg_type *base = lpg_typemap_find(map, n->part);
+      if (n->settled || (part && !part->settled))
+        continue;
+      if (base)
+        become_base(n, base);
+      n->settled = changed = true;
+      code_waiting(L, index, n);
+    }
   }
 }
 
 /* A built-in row of the map's own, which may differ. e */
-static node *adopt(lua_State *L, lpg_typemap *map, const lpg_type *type)
+static node *adopt(lua_State *L, int index, const lpg_type *type)
 {
-  make_room(L, map, 1);
-  node *n = calloc(1, sizeof *n);
-  if (!n)
-    luaL_error(L, "not enough memory");
+  lpg_typemap *map = lua_touserdata(L, index);
+  make_room(L, index, 1);
+  node *n = own(L, index, NODES, sizeof *n);
+  n->settled = true;
   n->type = *type;
   insert(map, n);
   return n;
@@ -343,16 +363,21 @@ static node *adopt(lua_State *L, lpg_typemap *map, const lpg_type *type)
 
 /* Built-in arrays, ranges and multiranges of what the map has rows of its own
  * for have them, too. e */
-static void adopt_made(lua_State *L, lpg_typemap *map)
+static void adopt_made(lua_State *L, int index)
 {
+  lpg_typemap *map = lua_touserdata(L, index);
   const lpg_type *type;
   for (bool more = true; more;) {
     more = false;
     for (size_t i = 0; (type = lpg_type_at(i)); i++) {
-      const node *part = find(map, type->element);
-      if (!part || find(map, type->oid))
+      node *part = find(map, type->element), *n = find(map, type->oid);
+      if (part && n && lpg_is_user(&n->type) && !n->base.part) {
+        n->base.part = &part->type;
+        more = true;
+      }
+      if (!part || n)
         continue;
-      node *n = adopt(L, map, type);
+      n = adopt(L, index, type);
       n->type.part = &part->type;
       if (!part->type.binary)
         n->type.binary = NULL;
@@ -371,9 +396,10 @@ void lpg_typemap_code(lua_State *L, int index, uint32_t oid)
     lua_setiuservalue(L, index, 1);
     map->coded = true;
   }
-  if (type && !find(map, oid)) {
-    code(L, index, adopt(L, map, type));
-    adopt_made(L, map);
+  node *n = find(map, oid);
+  if (type && !(n && lpg_is_user(&n->type))) {
+    code(L, index, n ? n : adopt(L, index, type));
+    adopt_made(L, index);
   } else {
     lua_getiuservalue(L, index, 1);
     lua_insert(L, -2);
@@ -392,7 +418,8 @@ void lpg_typemap_learn(lua_State *L, int index, const lpg_buffer *facts)
   lpg_typemap *map = lua_touserdata(L, index);
   record r;
   size_t more = 0;
-  drop_fresh(map);
+  node *fresh = NULL;
+  index = lua_absindex(L, index);
   for (size_t at = 0, next; at < facts->length; at = next) {
     next = read_fact(facts, at, &r);
     uint32_t oid = r.fact.oid;
@@ -400,30 +427,23 @@ void lpg_typemap_learn(lua_State *L, int index, const lpg_buffer *facts)
       ;
     if (lpg_typemap_find(map, oid))
       continue;
-    node *n = new_node(facts, at);
-    if (!n)
-      luaL_error(L, "not enough memory");
-    n->next = map->fresh;
-    map->fresh = n;
+    node *n = new_node(L, index, facts, at);
+    n->next = fresh;
+    fresh = n;
     more++;
   }
-  make_room(L, map, more);
-  node *fresh = map->fresh;
+  make_room(L, index, more);
   for (node *n = fresh; n; n = n->next)
     insert(map, n);
-  map->fresh = NULL;
   for (node *n = fresh; n; n = n->next)
     link_parts(map, n);
-  if (map->coded)
-    code_fresh(L, index, fresh);
+  settle(L, index, fresh);
   finish(map, fresh);
 }
 
 void lpg_typemap_open_library(lua_State *L)
 {
   luaL_newmetatable(L, map_name);
-  lua_pushcfunction(L, collect);
-  lua_setfield(L, -2, "__gc");
   lua_pushboolean(L, 0);
   lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);

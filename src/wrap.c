@@ -6,6 +6,7 @@
 
 #include "box.h"
 #include "codec_rows.h"
+#include "codec_user.h"
 #include "conn.h"
 
 static int wrap(lua_State *L, int value, const char *type)
@@ -120,6 +121,26 @@ static int knows(lua_State *L)
   return 1;
 }
 
+/* core.encodes(handle, oid): do the type's values go through the `encode` of a
+ * codec? The connection has to know which types its codecs are for. */
+static int encodes(lua_State *L)
+{
+  const lpg_typemap *types = lpg_handle_any(L, 1)->conn->types;
+  uint32_t oid = (uint32_t)luaL_checkinteger(L, 2);
+  lua_pushboolean(L, lpg_user_encodes(lpg_typemap_find(types, oid)));
+  return 1;
+}
+
+/* core.forget_types(handle): a value did not fit a type that may have been
+ * altered since it was learnt. */
+static int forget_types(lua_State *L)
+{
+  lpg_handle_any(L, 1);
+  lua_getiuservalue(L, 1, 1);
+  lpg_conn_forget_types(L, -1);
+  return 0;
+}
+
 /* core.array_text(list, element, handle): the same for an array whose elements
  * are of the built-in type. */
 static int array_text(lua_State *L)
@@ -135,9 +156,12 @@ static int array_text(lua_State *L)
 void lpg_wrap_open_library(lua_State *L, int core)
 {
   static const luaL_Reg functions[] = {
-      {"json", json},   {"bytea", bytea},           {"typed", typed},
-      {"array", array}, {"column", column},         {"text", text},
-      {"knows", knows}, {"array_text", array_text}, {NULL, NULL}};
+      {"json", json},       {"bytea", bytea},
+      {"typed", typed},     {"array", array},
+      {"column", column},   {"text", text},
+      {"knows", knows},     {"array_text", array_text},
+      {"encodes", encodes}, {"forget_types", forget_types},
+      {NULL, NULL}};
   lua_pushvalue(L, core);
   luaL_setfuncs(L, functions, 0);
   lua_pop(L, 1);

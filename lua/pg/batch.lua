@@ -199,6 +199,8 @@ local function group_for(self, row, place)
   if not group then
     group = { names = names, defaults = defaults, lists = {}, by_name = {}, places = {}, n = 0,
       width = #names, columns = unnest.columns(self.relation, names) }
+    local coded, reason = unnest.coded(group.columns, self.handle)
+    if coded then return nil, fault(place, coded, reason) end
     for i, name in ipairs(names) do
       group.lists[i] = { n = 0 }
       group.by_name[name] = group.lists[i]

@@ -50,16 +50,27 @@ function codec.set(db, codecs)
   core.codecs(db, codecs, core.array_text(names, "text"))
 end
 
---- Does the server know the type? true; or nil and what it says.
+local NAME <const> = [[
+SELECT pg_catalog.quote_ident(n.nspname) OPERATOR(pg_catalog.||) '.'
+         OPERATOR(pg_catalog.||) pg_catalog.quote_ident(t.typname) AS name,
+       t.typtype OPERATOR(pg_catalog.=) 'd' AS domain
+  FROM pg_catalog.pg_type AS t
+  JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
+ WHERE t.oid OPERATOR(pg_catalog.=) $1::pg_catalog.regtype]]
+
+--- The one name that the type has whatever the search_path; or nil and why it can have no codec.
 ---@param db pg.Connection
 ---@param name string
----@return true|nil
+---@return string|nil
 ---@return pg.Error?
-function codec.known(db, name)
-  local answer, err = db:query { query = "SELECT $1::pg_catalog.regtype::pg_catalog.oid",
-    parameters = { name }, rows = "array" }
+function codec.name(db, name)
+  local answer, err = db:query { query = NAME, parameters = { name }, rows = "object" }
   if not answer then return nil, err end
-  return true
+  local type = answer.rows[1]
+  if not type.domain then return type.name end
+  return core.fail({ kind = "wrong_action", message = ("%s is a domain: its values come and go as "
+    .. "those of the type that it is made of"):format(name),
+    fixes = { "Give the codec to that type." } }, db)
 end
 
 --- Values of the type go through functions from now on: what would have come goes to `decode`, what
@@ -71,12 +82,12 @@ end
 ---@param name string the type's name as in SQL: "citext", "public.mood", "timestamptz"
 ---@param functions? pg.Codec
 ---@return true|nil
----@return pg.Error? err when there is no such type (condition undefined_object)
+---@return pg.Error? err when there is no such type (condition undefined_object), or it is a domain
 function codec.codec(db, name, functions)
   codec.check(name, functions, 2)
-  local known, err = codec.known(db, name)
-  if not known then return nil, err end
-  codec.set(db, codec.with(core.codecs(db), name, functions))
+  local full, err = codec.name(db, name)
+  if not full then return nil, err end
+  codec.set(db, codec.with(core.codecs(db), full, functions))
   return true
 end
 

@@ -109,9 +109,9 @@ function Pool:codec(name, functions)
   codec.check(name, functions, 2)
   local db <close>, err = acquire(self, nil, 2)
   if not db then return nil, err end
-  local known, problem = codec.known(db, name)
-  if not known then return nil, problem end
-  self.codecs = codec.with(self.codecs, name, functions)
+  local full, problem = codec.name(db, name)
+  if not full then return nil, problem end
+  self.codecs = codec.with(self.codecs, full, functions)
   return true
 end
 

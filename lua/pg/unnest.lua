@@ -30,6 +30,21 @@ function unnest.columns(relation, names)
   return columns
 end
 
+--- The column whose values would have to go through a codec's `encode`, which is
+--- not called here, and the reason; nil: there is none.
+---@param columns pg.catalog.Column[]
+---@param handle? pg.Connection
+---@return string? name, string? reason
+function unnest.coded(columns, handle)
+  if not (handle and core.codecs(handle)) then return nil end
+  handle:ping() -- which types these are is asked now, if it is not known
+  for _, column in ipairs(columns) do
+    if column.oid and core.encodes(handle, column.oid) then
+      return column.name, "a list does not go through the encode of db:codec: use insert or copy_in"
+    end
+  end
+end
+
 --- The FROM item, and the values in it, column by column: u.c1, u.c2, ... cast
 --- to the column's type where they go as text. The row's place, from 1, is u.place.
 ---@param columns pg.catalog.Column[] one at least
@@ -71,6 +86,7 @@ local function own_text(column, value, handle)
   local known, err = catalog.learn(handle, { column })
   if not known then return nil, err.message end
   local text, reason = core.text(value, column.oid, handle)
+  if not text then core.forget_types(handle) end -- another session may have altered it
   return text or nil, reason or ("the type %s is not known"):format(column.type)
 end
 
@@ -125,6 +141,8 @@ end
 ---@return table|nil values, pg.unnest.Fault? fault
 function unnest.values(columns, rows, first, last, handle)
   local values = { n = #columns }
+  local coded, why = unnest.coded(columns, handle)
+  if coded then return nil, { row = first, column = coded, reason = why } end
   for i, column in ipairs(columns) do
     local list, name = { n = last - first + 1 }, column.name
     for row = first, last do
