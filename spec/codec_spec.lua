@@ -221,6 +221,110 @@ describe("a codec", function()
     raises("table", function() db:codec("mood", print) end)
   end)
 
+  it("is refused for a domain, whose values are those of its base type", function()
+    local err = failed("wrong_action", db:codec("feeling", moods))
+    support.contains(err.message, "feeling is a domain")
+  end)
+
+  it("is one for a type, by whatever name, in whatever schema", function()
+    local own <close> = connect()
+    must(own:codec("int4", { decode = function(n) return -n end }))
+    must(own:codec("integer", { decode = function(n) return n * 10 end }))
+    assert.equal(70, stored(own, "SELECT 7 AS n").n)
+    must(own:codec("pg_catalog.int4", nil))
+    assert.equal(7, stored(own, "SELECT 7 AS n").n)
+    must(own:codec("mood", moods))
+    must(own:execute "CREATE SCHEMA front; CREATE TYPE front.mood AS ENUM ('x')")
+    must(own:execute "SET search_path = front, public")
+    assert.is_true(exactly({ a = "x", b = mood "sad" },
+      stored(own, "SELECT 'x'::mood AS a, 'sad'::public.mood AS b")))
+    must(own:execute "DROP SCHEMA front CASCADE")
+  end)
+
+  it("has no part in what the module itself asks the server", function()
+    local own <close> = connect()
+    local turned = { encode = function(v) return v end, decode = function(v) return { v } end }
+    must(own:execute "CREATE TABLE plain (id serial PRIMARY KEY, v varchar(20) UNIQUE, n float8)")
+    for _, name in ipairs { "text", "bool", "int8", "name", '"char"' } do
+      must(own:codec(name, turned))
+    end
+    must(own:codec("int4", { encode = function(v) return v * 10 end }))
+    assert.equal(1, must(own:insert("plain", { v = "a" })).insertedId)
+    assert.equal(3, must(own:bulk_insert("plain", { {}, {}, {} })).rowCount)
+    local result = must(own:upsert("plain", { { v = "a" }, { v = "b" } }, { conflict = { "v" } }))
+    assert.equal(1, result.inserted)
+    assert.equal(0, result.updated)
+    result = must(own:bulk_update("plain", { { v = "a", n = 1.5 }, { v = "b", n = 2.5 } },
+      { key = "v", returning = "*" }))
+    assert.equal(2, result.rowCount)
+    assert.equal("v", must(own:describe "plain")[2].name)
+    must(own:execute "DROP TABLE plain")
+  end)
+
+  it("encodes what copy_in takes; lists of rows refuse what they could not encode", function()
+    local own <close> = connect()
+    must(own:codec("mood", moods))
+    must(own:codec("date", dates))
+    must(own:execute "TRUNCATE coded")
+    must(own:copy_in("coded", { "mood", "moods", "day", "days" },
+      { { mood "sad", { mood "happy" }, day(2026, 1, 2), { day(2026, 1, 3) } } }))
+    assert.is_true(exactly({ mood = "sad", moods = { "happy" }, day = "2026-01-02",
+      days = { "2026-01-03" } }, stored(db, "SELECT mood, moods, day, days FROM coded")))
+    for column, value in pairs { mood = mood "sad", days = { day(2026, 1, 2) },
+      person = { id = 1 } } do
+      local err = failed("invalid_parameter", own:bulk_insert("coded", { { [column] = value } }))
+      support.contains(err.message, "codec")
+      failed("invalid_parameter", own:bulk_update("coded", { { id = 1, [column] = value } },
+        { key = "id" }))
+    end
+    assert.equal(1, must(own:bulk_insert("coded", { { id = 5 } })).rowCount)
+  end)
+
+  it("may free what it was given, and close a pipeline's connection", function()
+    local own <close> = connect()
+    local held
+    must(own:codec("int4", { encode = function(v)
+      held[1] = nil
+      collectgarbage()
+      return v
+    end }))
+    held = pg.typed(("x"):rep(1000000), "text")
+    assert.equal(1000000, stored(own, "SELECT length($1)::int8 AS n, $2::int AS i", held, 5).n)
+    local short = connect()
+    must(short:codec("mood", { encode = function(v) short:close() return v end }))
+    pcall(short.pipeline, short, function(p) p:query("SELECT $1::mood, $2::text", "sad", "b") end)
+    raises("closed", function() short:query "SELECT 1" end)
+  end)
+
+  it("is there for statements that were known when their types had to be learnt anew", function()
+    local own <close> = connect()
+    local sql <const> = "SELECT $1::citext AS c"
+    must(own:codec("citext", { encode = function(v) return "<" .. v .. ">" end }))
+    assert.equal("<a>", stored(own, sql, "a").c)
+    must(own:query("SELECT $1::person", { id = 1 }))
+    failed("invalid_parameter", own:query("SELECT $1::person", { nothing = 1 }))
+    assert.equal("<b>", stored(own, sql, "b").c)
+  end)
+
+  it("is there for a type that another session has made anew, from the next statement on",
+    function()
+      local own <close> = connect()
+      must(db:execute "CREATE TYPE again AS ENUM ('a')")
+      must(own:codec("again", { decode = function(text) return "<" .. text .. ">" end }))
+      assert.equal("<a>", stored(own, "SELECT 'a'::again AS v").v)
+      must(db:execute "DROP TYPE again; CREATE TYPE again AS ENUM ('a')")
+      must(own:query "SELECT 'a'::again AS v")
+      assert.equal("<a>", stored(own, "SELECT 'a'::again AS v").v)
+      must(db:execute "DROP TYPE again")
+    end)
+
+  it("leaves instants as numbers alone where it only decodes", function()
+    local own <close> = connect()
+    must(own:codec("timestamptz", { decode = function(t) return t end }))
+    local numbers <close> = own:with { timestamps = "epoch" }
+    assert.equal(20240101.0, stored(numbers, "SELECT $1::timestamptz AS t", 20240101).t)
+  end)
+
   it("does not keep its connection alive", function()
     local gone = setmetatable({}, { __mode = "k" })
     do

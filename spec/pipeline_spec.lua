@@ -523,4 +523,26 @@ describe("a pipeline that fails", function()
     end))
     assert.equal("serializable", results[2].rows[1].transaction_isolation)
   end)
+
+  it("has room for values that are no longer plain, in a coroutine of any size", function()
+    for _, n in ipairs { 100, 4040, 40000 } do
+      local places, values, half = {}, {}, {}
+      for i = 1, n do places[i], values[i] = "$" .. i, "x" end
+      for i = 1, n // 2 + 10 do half[i] = i end
+      local text = ("SELECT (ARRAY[%s])[%d] AS last"):format(
+        table.concat(places, "::text,") .. "::text", n)
+      local results = must(db:pipeline(function(p)
+        local function queue()
+          coroutine.wrap(function()
+            select("#", table.unpack(half))
+            return must(p:query(text, table.unpack(values, 1, n)))
+          end)()
+        end
+        queue()
+        values[n] = "\\"
+        queue()
+      end))
+      assert.equal("\\", results[2].rows[1].last)
+    end
+  end)
 end)

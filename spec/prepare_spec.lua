@@ -495,3 +495,37 @@ describe("db:prepare", function()
     often(function(i) assert.equal(i, must(pool:query("SELECT $1::int AS v", i)).rows[1].v) end)
   end)
 end)
+
+describe("columns that another session renames", function()
+  it("are under their new names in the very next run, prepared or about to be", function()
+    local own <close> = must(pg.connect(server.options))
+    must(other:execute "CREATE TABLE swapped (a int, b int); INSERT INTO swapped VALUES (1, 2)")
+    local function swap()
+      must(other:execute [[ALTER TABLE swapped RENAME a TO c; ALTER TABLE swapped RENAME b TO a;
+        ALTER TABLE swapped RENAME c TO b]])
+    end
+    local function shown(got)
+      support.same(must(other:execute "SELECT * FROM swapped").rows, must(got).rows)
+    end
+    for round = 1, 8 do
+      if round > 1 then swap() end
+      for run = 1, 9 do
+        if run == round then swap() end
+        shown(own:query(("SELECT * FROM swapped -- %d"):format(round)))
+      end
+    end
+    local st <close> = must(own:prepare "SELECT * FROM swapped")
+    for _ = 1, 3 do
+      shown(st:query())
+      swap()
+      shown(st:query())
+    end
+    must(other:execute [[CREATE SCHEMA aside; CREATE TABLE aside.swapped (b int, a int);
+      INSERT INTO aside.swapped VALUES (7, 8)]])
+    must(own:execute "BEGIN")
+    must(own:execute "SET LOCAL search_path = aside")
+    support.same({ { b = 7, a = 8 } }, must(st:query()).rows)
+    must(own:execute "COMMIT")
+    shown(st:query())
+  end)
+end)

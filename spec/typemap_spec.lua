@@ -298,3 +298,17 @@ describe("the connections of a pool", function()
     asks(0, function() read(one) read(two) end)
   end)
 end)
+
+describe("a row of a type", function()
+  it("may be read by finalizers that run last", function()
+    local read = {}
+    do
+      local own = must(pg.connect(server.options))
+      local late = setmetatable({}, { __gc = function(o) read[1] = o.result:columns()[1].type end })
+      late.result = must(own:query "SELECT '{}'::pg_catalog._pg_class AS a")
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.equal("pg_class[]", read[1])
+  end)
+end)

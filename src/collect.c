@@ -20,7 +20,11 @@ void lpg_remember(lua_State *L, int slot)
 /* Pushes a plan with the types that the connection knows. */
 static lpg_plan *push_plan(lua_State *L, int slot, const PGresult *result)
 {
-  lua_getiuservalue(L, slot + CONN, LPG_CONN_TYPES);
+  const lpg_op *op = lua_touserdata(L, slot);
+  if (op->settings.own)
+    lua_pushnil(L);
+  else
+    lua_getiuservalue(L, slot + CONN, LPG_CONN_TYPES);
   lpg_plan *plan = lpg_plan_new(L, result, -1);
   lua_remove(L, -2);
   return plan;
@@ -96,14 +100,13 @@ void lpg_describe(lua_State *L, int slot, const PGresult *result)
   lua_replace(L, slot + ROWS);
 }
 
-/* Was the plan made for this result, and of what is known? Of a named statement
- * the server itself refuses to change the columns; a pooler may have another
- * one by that name. */
+/* Was the plan made for this result, and of what is known? */
 static bool fits(const lpg_plan *plan, const lpg_op *op, const PGresult *result)
 {
-  bool current = plan->map == op->conn->types || !(plan->learnt || plan->open);
-  bool told = op->named && !op->conn->pooler;
-  return current && lpg_plan_fits(plan, result, told);
+  const lpg_typemap *types = op->conn->types;
+  bool same = plan->map == (op->settings.own ? NULL : types);
+  bool alike = !plan->learnt && !plan->open && !lpg_typemap_is_coded(types);
+  return (same || alike) && lpg_plan_fits(plan, result);
 }
 
 /* The plan of a result's columns: the statement's, if it still fits. */
@@ -305,9 +308,7 @@ void lpg_collect(lua_State *L, lpg_op *op, int slot)
   lua_Integer count = tuples(result);
   op->affected = count >= 0 ? count : op->rows;
   const char *sql = lua_tostring(L, SQL), *tag = PQcmdStatus(result);
-  lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
-  if (s)
-    s->few = op->tabular && op->rows <= 1;
+  const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
   bool sets = s ? s->sets : lpg_mentions(sql, LPG_SETTER);
   if (count >= 0 && !sets) /* SELECT, INSERT, ... */
     return;

@@ -10,9 +10,6 @@
  * next one, and the text of an error is not a result. */
 enum { LPG_SLACK = 2 * 1024 * 1024 };
 
-/* What may still come of a result that comes whole, when it is cancelled. */
-enum { LPG_FLIGHT = 12 * 1024 * 1024 };
-
 size_t lpg_wire_row_bytes(const PGresult *result, int row)
 {
   int columns = PQnfields(result);
@@ -101,7 +98,7 @@ static void weigh(lpg_wire *w)
   double most = w->limits.result + LPG_SLACK;
   if (encrypted(w))
     most += w->limits.result / 16; /* records have heads and tails */
-  if (w->since > most + (w->lump ? LPG_FLIGHT : 0)) {
+  if (w->since > most) {
     w->stop = w->stop == LPG_RUNS ? LPG_TOO_LARGE : w->stop;
     lpg_wire_lose(w);
   } else if (!w->dropped && !w->limits.each && w->since > most - w->received) {

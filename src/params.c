@@ -16,6 +16,7 @@ typedef struct cell {
   const char *string; /* in Lua's memory, or NULL: at `offset` in the buffer */
   size_t offset, length;
   bool null, binary, instant, coded;
+  bool plain;  /* of a built-in type, and no codec's */
   bool column; /* a column's values, from core.column() */
 } cell;
 
@@ -250,7 +251,7 @@ static bool convert_typed(lua_State *L, lpg_params *p, int index, cell *c,
 {
   static const lpg_type list = {.name = "array", .encode = lpg_array_encode};
   size_t offset = p->text.length;
-  const lpg_type *type = lpg_typemap_find(p->map, c->type);
+  const lpg_type *type = lpg_typemap_find(c->plain ? NULL : p->map, c->type);
   lpg_writer w = {.L = L,
                   .out = &p->text,
                   .fault = fault,
@@ -293,7 +294,7 @@ static bool convert_value(lua_State *L, lpg_params *p, int index, cell *c,
 {
   size_t offset = p->text.length;
   int kind = lua_type(L, index);
-  c->coded = lpg_user_encodes(lpg_typemap_find(p->map, c->type));
+  c->coded = !c->plain && lpg_user_encodes(lpg_typemap_find(p->map, c->type));
   if (c->coded && kind != LUA_TNIL && kind != LUA_TLIGHTUSERDATA &&
       !lpg_is_wrapper(L, index))
     return convert_typed(L, p, index, c, fault);
@@ -324,7 +325,7 @@ static bool convert_value(lua_State *L, lpg_params *p, int index, cell *c,
 static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
                             lpg_fault *fault)
 {
-  luaL_checkstack(L, 3, "parameters");
+  luaL_checkstack(L, 8, "parameters");
   int top = lua_gettop(L), value = top + 1;
   size_t offset = p->text.length;
   lua_rawgeti(L, index, 1);
@@ -343,9 +344,14 @@ static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
              : lpg_typemap_find(p->map, (Oid)lua_tointeger(L, -1));
     c->type = type ? type->oid : 0;
     c->column = lua_rawgeti(L, index, 3) != LUA_TNIL;
+    lua_rawgeti(L, index, 5);
+    c->plain = lua_toboolean(L, -1);
+    /* a codec's function may take the string out of the wrapper */
+    bool copied =
+        lua_type(L, value) == LUA_TSTRING && lpg_typemap_is_coded(p->map);
     lua_rawgeti(L, index, 4);
     done = type
-               ? convert_value(L, p, value, c, fault)
+               ? (copied ? convert_typed : convert_value)(L, p, value, c, fault)
                : lpg_refuse(fault,
                             "there is no type \"%.60s\"; a cast in the SQL may "
                             "say more: $1::numeric(5,2)",
@@ -442,10 +448,10 @@ static int convert(lua_State *L, lpg_params *p, int first, int count,
                    lpg_request *request, lpg_fault *fault)
 {
   request->count = count;
+  lpg_buffer_reset(&p->text, KEEP);
   if (count == 0)
     return 0;
   columns a = arrays_for(L, p, (size_t)count);
-  lpg_buffer_reset(&p->text, KEEP);
   p->map = signature.map;
   p->view = view;
   bool typed = false;

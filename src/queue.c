@@ -187,12 +187,13 @@ static int find_text(lua_State *L, lpg_pipeline *p)
     return -1;
   t.again = among(word, steady);
   t.commits = among(word, procedures);
-  lua_pushvalue(L, SQL);
-  lua_rawseti(L, texts, 2 * count + 1);
   lua_getiuservalue(L, HANDLE, 1);
   if (!lpg_statement_find(L, lua_gettop(L), SQL))
     lpg_statement_new(L, SQL, -1);
+  count = lpg_count_texts(p); /* a finalizer may have queued one */
   lua_rawseti(L, texts, 2 * count + 2);
+  lua_pushvalue(L, SQL);
+  lua_rawseti(L, texts, 2 * count + 1);
   lua_pushvalue(L, SQL);
   lua_pushinteger(L, count);
   lua_rawset(L, texts);
@@ -356,6 +357,7 @@ static int learnt(lua_State *L, int status, lua_KContext context)
 static int convert(lua_State *L, const lpg_item *one)
 {
   const lpg_conn *c = ((const lpg_handle *)lua_touserdata(L, HANDLE))->conn;
+  luaL_checkstack(L, one->count + 20, "pipeline");
   lua_pushinteger(L, one->text);
   lua_pushinteger(L, one->settings);
   lua_getiuservalue(L, HANDLE, LPG_PIPE_HOLDER);

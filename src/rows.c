@@ -103,14 +103,14 @@ lpg_plan *lpg_plan_test(lua_State *L, int index)
   return luaL_testudata(L, index, plan_name);
 }
 
-bool lpg_plan_fits(const lpg_plan *plan, const PGresult *result, bool named)
+bool lpg_plan_fits(const lpg_plan *plan, const PGresult *result)
 {
   if (plan->count != PQnfields(result) ||
       (plan->count > 0 && plan->binary != (PQfformat(result, 0) == 1)))
     return false;
   for (int i = 0; i < plan->count; i++)
     if (plan->columns[i].oid != PQftype(result, i) ||
-        (!named && strcmp(plan->columns[i].name, PQfname(result, i)) != 0))
+        strcmp(plan->columns[i].name, PQfname(result, i)) != 0)
       return false;
   return true;
 }

@@ -50,9 +50,8 @@ void lpg_plan_keep(lpg_plan *plan, const lpg_column *column);
 void lpg_plan_keep_none(lpg_plan *plan);
 /* The plan at `index`, or NULL when it is anything else. e */
 lpg_plan *lpg_plan_test(lua_State *L, int index);
-/* Was the plan made for a result of this shape? `named`: the names are the same
- * if the types are. */
-bool lpg_plan_fits(const lpg_plan *plan, const PGresult *result, bool named);
+/* Was the plan made for a result of this shape? */
+bool lpg_plan_fits(const lpg_plan *plan, const PGresult *result);
 
 /* Pushes what rows are appended to, in the shape the settings ask for. e */
 void lpg_rows_new(lua_State *L, const lpg_plan *plan, int plan_index,

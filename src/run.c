@@ -64,7 +64,7 @@ static int advance(lua_State *L, lpg_op *op, int slot)
     lpg_request request = {.kind = LPG_SCRIPT, .sql = sql};
     return lpg_send(L, op, slot, LPG_AT_RESTORE, &request);
   }
-  if (lpg_codecs_due(c) && op->stage != LPG_AT_CODECS)
+  if (lpg_codecs_due(c) && !op->settings.own && op->stage != LPG_AT_CODECS)
     return lpg_codecs_ask(L, op, slot);
   if (op->action == LPG_TRANSFER)
     return lpg_send_copy(L, op, slot);
@@ -217,6 +217,7 @@ static bool stale(lua_State *L, lpg_op *op, int slot)
   type |= (op->named || learnt) && refused_to_bind(w->failure);
   if (lost && op->conn->pooler) /* another name would lead to the same plan */
     op->conn->prepares = false;
+  op->ready = false;
   lpg_put_nil(L, slot + STATEMENT);
   lpg_remember(L, slot); /* forgets it */
   lpg_next_word(lua_tostring(L, SQL), word);

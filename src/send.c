@@ -101,7 +101,8 @@ int lpg_send_describe(lua_State *L, lpg_op *op, int slot)
 {
   lpg_fault fault;
   lpg_request request = {.kind = LPG_DESCRIBE, .sql = lua_tostring(L, SQL)};
-  if (lpg_codecs_due(op->conn) && op->stage != LPG_AT_CODECS) {
+  if (lpg_codecs_due(op->conn) && !op->settings.own &&
+      op->stage != LPG_AT_CODECS) {
     op->described = false; /* comes after it */
     return lpg_codecs_ask(L, op, slot);
   }
@@ -175,10 +176,11 @@ static lpg_statement *record(lua_State *L, lpg_op *op, int slot)
   return s;
 }
 
-static lpg_signature signature_of(const lpg_conn *c, const lpg_statement *s)
+static lpg_signature signature_of(const lpg_op *op, const lpg_statement *s)
 {
-  return s ? (lpg_signature){s->count, s->types, c->types}
-           : (lpg_signature){-1, NULL, c->types};
+  const lpg_typemap *types = op->settings.own ? NULL : op->conn->types;
+  return s ? (lpg_signature){s->count, s->types, types}
+           : (lpg_signature){-1, NULL, types};
 }
 
 /* What was learnt of the types may be out of date: another session may have
@@ -200,10 +202,9 @@ int lpg_send_statement(lua_State *L, lpg_op *op, int slot)
   const lpg_statement *s = record(L, op, slot);
   lpg_request request = {.kind = op->script ? LPG_SCRIPT : LPG_STATEMENT,
                          .sql = lua_tostring(L, SQL),
-                         .result_format = s && s->binary,
-                         .whole = s && s->few && op->action != LPG_EACH};
+                         .result_format = s && s->binary};
   int wrong = lpg_params_convert(L, &c->params, op->first, op->count,
-                                 signature_of(c, s), &op->settings.view,
+                                 signature_of(op, s), &op->settings.view,
                                  &request, &fault);
   if (wrong && s && s->count >= 0 && !op->doubted &&
       (!op->described || lpg_statement_takes_learnt(s)))
@@ -258,7 +259,6 @@ bool lpg_must_describe(lua_State *L, const lpg_op *op, int slot)
   if (op->script || op->described)
     return false;
   return must_see(L, op, slot) ||
-         lpg_params_need_types(L, op->first, op->count,
-                               signature_of(op->conn, s), &op->settings.view,
-                               op->conn->utf8);
+         lpg_params_need_types(L, op->first, op->count, signature_of(op, s),
+                               &op->settings.view, op->conn->utf8);
 }

@@ -83,6 +83,8 @@ bool lpg_settings_take(lua_State *L, lpg_settings *s, int key, int value)
   } else if (strcmp(name, "timestamps") == 0) {
     s->view.timestamps = (unsigned char)choice(
         L, value, name, timestamps, "\"iso\", \"epoch\" or \"epoch_us\"");
+  } else if (strcmp(name, "own") == 0) { /* of the module, not of scripts */
+    s->own = lua_toboolean(L, value);
   } else if (strcmp(name, "null") == 0) {
     bool null = lua_islightuserdata(L, value) && !lua_touserdata(L, value);
     if (!null && !(lua_isboolean(L, value) && !lua_toboolean(L, value)))

@@ -15,6 +15,7 @@ typedef enum lpg_shape { LPG_KEYED, LPG_ARRAY, LPG_COLUMNS } lpg_shape;
 typedef struct lpg_settings {
   lpg_limits limits; /* 0: the ceiling */
   lpg_shape shape;   /* rows = */
+  bool own;          /* a question of the module's: no codec has a part in it */
   bool eager;        /* of db:prepare: has a name from its first run on */
   lpg_view view;
 } lpg_settings;

@@ -18,7 +18,6 @@ typedef struct lpg_statement {
   bool binary; /* its columns pay in binary */
   bool sets;   /* its text mentions set_config */
   bool seen;   /* its columns are known */
-  bool few;    /* one row at most came of it, the last time */
   bool recurs; /* it can be prepared: prepare.h */
   bool writes;
   bool prepared;

@@ -184,7 +184,7 @@ static void begin(lpg_wire *w, const lpg_limits *limits)
   clear_outcome(w);
   w->stop = LPG_RUNS;
   w->dropped = w->flushed = w->awaited = w->broken = w->answered = false;
-  w->partial = w->dry = w->told = w->by_row = w->lump = false;
+  w->partial = w->dry = w->told = w->by_row = false;
   w->pipelined = w->open = w->whole = w->spoiled = false;
   w->copying = LPG_NOT_COPYING;
   w->expected = PGRES_EMPTY_QUERY;
@@ -281,8 +281,7 @@ static bool send_request(lpg_wire *w, const lpg_request *r)
   case LPG_STATEMENT:
     if (r->asides[0] || r->before || r->parse || r->after)
       return send_in_pipeline(w, r);
-    w->lump = r->whole;
-    return send_statement(w, r) && (w->lump || PQsetSingleRowMode(w->pg));
+    return send_statement(w, r) && PQsetSingleRowMode(w->pg);
   case LPG_DESCRIBE:
     return send_describe(w, r);
   }

@@ -70,7 +70,6 @@ typedef struct lpg_request {
   const char *const *values;
   const int *lengths, *formats;
   int result_format;
-  bool whole; /* a row or two: not worth asking for each */
 } lpg_request;
 
 typedef struct lpg_limits {
@@ -120,9 +119,8 @@ typedef struct lpg_wire {
   int spoiler;  /* the command that fails a pipeline that was stopped */
   bool spoiled; /* it was put: none of the pipeline takes effect */
   bool told;    /* it has answered something */
-  bool whole;   /* results come whole in it, */
+  bool whole;   /* results come whole, */
   bool by_row;  /* or row by row: said for this command */
-  bool lump;    /* no pipeline: the result comes whole */
   unsigned steps;
   double since; /* bytes through the relay since the last whole message */
   size_t noticed;

@@ -47,14 +47,18 @@ static int typed(lua_State *L)
   return wrap(L, 1, type_name(L));
 }
 
-/* core.column(list, type): as pg.array(list, type), for values that are their
- * rows', not the program's list: the server judges them, by row. */
+/* core.column(list, type, plain): as pg.array(list, type), plain without
+ * codecs, for values that are their rows', not the program's list: the server
+ * judges them, by row. */
 static int column(lua_State *L)
 {
   luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 3);
   wrap(L, 1, lua_pushfstring(L, "%s[]", type_name(L)));
   lua_pushboolean(L, 1);
   lua_rawseti(L, -2, 3);
+  lua_pushvalue(L, 3);
+  lua_rawseti(L, -2, 5);
   return 1;
 }
 
@@ -121,13 +125,27 @@ static int knows(lua_State *L)
   return 1;
 }
 
-/* core.encodes(handle, oid): do the type's values go through the `encode` of a
- * codec? The connection has to know which types its codecs are for. */
+static bool has_coded(const lpg_type *type, int depth)
+{
+  if (!type || depth > LPG_DEPTH)
+    return false;
+  if (lpg_user_encodes(type) ||
+      (type->element && has_coded(lpg_type_part(type), depth + 1)))
+    return true;
+  for (int i = 0; i < type->count; i++)
+    if (has_coded(type->fields[i].type, depth + 1))
+      return true;
+  return false;
+}
+
+/* core.encodes(handle, oid): do the type's values, or what lies in them, go
+ * through the `encode` of a codec? The connection has to know which types its
+ * codecs are for. */
 static int encodes(lua_State *L)
 {
   const lpg_typemap *types = lpg_handle_any(L, 1)->conn->types;
   uint32_t oid = (uint32_t)luaL_checkinteger(L, 2);
-  lua_pushboolean(L, lpg_user_encodes(lpg_typemap_find(types, oid)));
+  lua_pushboolean(L, has_coded(lpg_typemap_find(types, oid), 0));
   return 1;
 }
 

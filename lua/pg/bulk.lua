@@ -34,7 +34,8 @@ local OVERRIDING = { system = " OVERRIDING SYSTEM VALUE", user = " OVERRIDING US
 local function insert_text(job, group)
   local values = sql.values()
   values.n = math.max(#group.names, 1)
-  local text = ("INSERT INTO %s SELECT FROM pg_catalog.generate_series(1, $1::pg_catalog.int4)")
+  local text = ("INSERT INTO %s SELECT FROM pg_catalog.generate_series("
+      .. "1, $1::pg_catalog.oid::pg_catalog.int8)")
     :format(job.quoted)
   if #group.names > 0 then
     local from, items = unnest.source(group.columns, 1)
@@ -83,7 +84,9 @@ local function update_text(job, group)
     terms[1] = ("%s = t.%s"):format(sql.quote(job.key[1]), sql.quote(job.key[1]))
   end
   if #matches == 0 then matches[1] = "false" end -- no such table: the server will say so
-  if job.place then returning[#returning + 1] = "u.place AS " .. sql.quote(job.place) end
+  if job.place then
+    returning[#returning + 1] = "u.place::pg_catalog.oid AS " .. sql.quote(job.place)
+  end
   return ("UPDATE %s AS t SET %s FROM %s WHERE %s%s"):format(job.quoted,
     table.concat(terms, ", "), from, table.concat(matches, " AND "),
     #returning > 0 and " RETURNING " .. table.concat(returning, ", ") or ""), values

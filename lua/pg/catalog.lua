@@ -108,7 +108,7 @@ SELECT a.attname AS name FROM pg_catalog.pg_attribute AS a
 
 local function ask(db, query, ...)
   return db:query { query = query, parameters = { n = select("#", ...), ... },
-    rows = "object", null = false, max_result = core.limits().max_result }
+    rows = "object", null = false, own = true, max_result = core.limits().max_result }
 end
 
 -- The types whose arrays the core knows, and what it calls them. Values of all others go as text
@@ -144,7 +144,8 @@ local function column_of(row)
   return { name = row.name, type = sql.quote(row.base_schema) .. "." .. sql.quote(row.base_type),
     own_type = sql.quote(row.own_schema) .. "." .. sql.quote(row.own_type),
     oid = row.base_oid, native = native, text = not native or nil, array = row.array,
-    element = row.array and row.element and (NATIVE[row.element] or row.element) or nil,
+    element = row.array and row.element and not row.element:find "^_" -- a domain over arrays
+      and (NATIVE[row.element] or row.element) or nil,
     identity = row.identity, generated = row.generated, notnull = row.notnull,
     default = row.default, length = row.length, readable = row.readable }
 end

@@ -8,7 +8,8 @@ local M = {}
 
 --- A question of ours, answered by rows in the one shape that the items read.
 function M.ask(db, query, ...)
-  return db:query { query = query, parameters = table.pack(...), rows = "object", null = false }
+  return db:query { query = query, parameters = table.pack(...), rows = "object", null = false,
+    own = true }
 end
 
 --- Answers what try(db) does. In a transaction of the program it runs in a savepoint of its own, so

@@ -64,7 +64,7 @@ SELECT pg_catalog.quote_ident(n.nspname) OPERATOR(pg_catalog.||) '.'
 ---@return string|nil
 ---@return pg.Error?
 function codec.name(db, name)
-  local answer, err = db:query { query = NAME, parameters = { name }, rows = "object" }
+  local answer, err = db:query { query = NAME, parameters = { name }, rows = "object", own = true }
   if not answer then return nil, err end
   local type = answer.rows[1]
   if not type.domain then return type.name end

@@ -128,7 +128,10 @@ function insert.returning(key, returning, flag)
     end
   end
   if returning == "*" then list[1] = "*" end
-  if flag then list[#list + 1] = "xmax OPERATOR(pg_catalog.=) 0 AS " .. sql.quote(flag) end
+  if flag then
+    list[#list + 1] = "(xmax OPERATOR(pg_catalog.=) 0)::pg_catalog.int4::pg_catalog.oid AS "
+      .. sql.quote(flag)
+  end
   return #list > 0 and " RETURNING " .. table.concat(list, ", ") or ""
 end
 
@@ -161,7 +164,7 @@ function insert.result(job, statement, result)
   local relation, flag, updates = statement.relation, statement.flag, statement.updates
   local shaped, row = { rowCount = result.rowCount }, result.rows and result.rows[1]
   if job.counts and relation.kind == "r" and (flag or not updates) then
-    shaped.updated = row and flag and not row[flag] and 1 or 0
+    shaped.updated = row and flag and row[flag] == 0 and 1 or 0
     shaped.inserted = result.rowCount - shaped.updated
   end
   if row then

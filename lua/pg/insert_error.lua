@@ -35,7 +35,7 @@ end
 
 --- Fixes for 42P10: what may conflict, and how to make the columns unique.
 local function advise_unique(db, err, quoted, columns)
-  local answer = db:query { query = UNIQUE, parameters = { quoted }, rows = "object",
+  local answer = db:query { query = UNIQUE, parameters = { quoted }, rows = "object", own = true,
     null = false, max_result = core.limits().max_result }
   if not answer then return end
   local list = {}

@@ -106,7 +106,7 @@ SELECT 1 FROM pg_catalog.pg_namespace AS n
 -- Whatever the handle's settings: the answer's shape is promised.
 local function ask(db, query, ...)
   return db:query { query = query, parameters = table.pack(...), rows = "object", null = false,
-    json = "value" }
+    own = true, json = "value" }
 end
 
 --- The questions, for a server of this version: for a table's columns, for the tables, and

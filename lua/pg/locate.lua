@@ -132,7 +132,7 @@ function locate.twice(db, group, keys, timeout)
     .. "pg_catalog.max(u.place) AS last FROM %s GROUP BY %s "
     .. "HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1 ORDER BY 2 LIMIT 1")
     :format(from, table.concat(items, ", ")), parameters = parameters_of(part), rows = "object",
-    timeout = timeout }
+    own = true, timeout = timeout }
   if not answer then return nil, err end
   local row = answer.rows[1]
   if row then return row.first, row.last end

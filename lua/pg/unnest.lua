@@ -38,6 +38,7 @@ end
 function unnest.coded(columns, handle)
   if not (handle and core.codecs(handle)) then return nil end
   handle:ping() -- which types these are is asked now, if it is not known
+  if not catalog.learn(handle, columns) then return nil end -- which the statement will tell
   for _, column in ipairs(columns) do
     if column.oid and core.encodes(handle, column.oid) then
       return column.name, "a list does not go through the encode of db:codec: use insert or copy_in"
@@ -68,7 +69,7 @@ end
 ---@param list table
 ---@return table
 function unnest.parameter(column, list)
-  return core.column(list, column.native or "text")
+  return core.column(list, column.native or "text", not column.native)
 end
 
 local function unwrap(column, wrapper, handle)

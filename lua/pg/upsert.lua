@@ -95,7 +95,7 @@ local function take_all(stored, tx, statements, answers)
     end
     for at, row in ipairs(answer.rows or {}) do
       local inserted = not statement.updates
-      if statement.flag then inserted, row[statement.flag] = row[statement.flag], nil end
+      if statement.flag then inserted, row[statement.flag] = row[statement.flag] == 1, nil end
       local taken, err = take(stored, tx, places[at], row, inserted)
       if not taken then return nil, err end
     end

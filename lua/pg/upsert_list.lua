@@ -91,7 +91,8 @@ local function with_defaults(plan, columns, defaults)
 end
 
 -- Rows without values.
-local SERIES <const> = "pg_catalog.generate_series(1, $1::pg_catalog.int4) AS u (place)"
+local SERIES <const> =
+  "pg_catalog.generate_series(1, $1::pg_catalog.oid::pg_catalog.int8) AS u (place)"
 
 --- The group's rows: FROM what, select what, into which columns, the values;
 --- the fault where one of those cannot be sent.
