@@ -34,7 +34,6 @@ typedef struct lpg_op {
   lua_Integer before; /* rows of earlier portions of a stream */
   bool doubted;       /* what was known of types was forgotten */
   bool cancelled, script, described, answering, tabular, misread, transaction;
-  bool ready;   /* the rows have their place before they come */
   bool opening; /* without its end there is no session */
   bool named;   /* run by the name of a prepared statement */
   bool several; /* more than one statement may run */

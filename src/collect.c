@@ -142,35 +142,9 @@ static void plan_columns(lua_State *L, lpg_op *op, int slot,
   lpg_remember(L, slot);
 }
 
-/* Where the rows go, by the plan. */
-static void make_rows(lua_State *L, lpg_op *op, int slot)
-{
-  const lpg_plan *plan = lua_touserdata(L, slot + PLAN);
-  lua_getiuservalue(L, slot + PLAN, LPG_PLAN_NAMES);
-  lua_replace(L, slot + NAMES);
-  lpg_rows_new(L, plan, slot + PLAN, &op->settings);
-  lua_replace(L, slot + ROWS);
-}
-
-void lpg_expect(lua_State *L, lpg_op *op, int slot)
-{
-  if (lua_isnil(L, slot + STATEMENT) ||
-      lua_getiuservalue(L, slot + STATEMENT, LPG_STATEMENT_PLAN) !=
-          LUA_TUSERDATA ||
-      ((const lpg_plan *)lua_touserdata(L, -1))->open)
-    return;
-  lua_replace(L, slot + PLAN);
-  make_rows(L, op, slot);
-  lua_createtable(L, 0, 2);
-  lua_replace(L, slot + OBJECT);
-  op->ready = true;
-}
-
 /* A statement of the script (or the only one) begins to answer. */
 static void begin(lua_State *L, lpg_op *op, int slot, const PGresult *result)
 {
-  bool ready = op->ready && fits(lua_touserdata(L, slot + PLAN), op, result);
-  op->ready = false;
   op->answering = true;
   op->rows = op->affected = 0;
   op->tabular = PQresultStatus(result) == PGRES_SINGLE_TUPLE ||
@@ -180,10 +154,12 @@ static void begin(lua_State *L, lpg_op *op, int slot, const PGresult *result)
     lpg_put_nil(L, slot + ROWS);
     return;
   }
-  if (ready)
-    return;
   plan_columns(L, op, slot, result);
-  make_rows(L, op, slot);
+  const lpg_plan *plan = lua_touserdata(L, slot + PLAN);
+  lua_getiuservalue(L, slot + PLAN, LPG_PLAN_NAMES);
+  lua_replace(L, slot + NAMES);
+  lpg_rows_new(L, plan, slot + PLAN, &op->settings);
+  lua_replace(L, slot + ROWS);
 }
 
 /* A cell that cannot be read: what follows is let go, the error is kept. */

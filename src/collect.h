@@ -38,8 +38,6 @@ void lpg_learnt(lua_State *L, int slot);
 void lpg_describe(lua_State *L, int slot, const PGresult *result);
 /* Keeps the statement in the frame for its text; nil: forgets it. e */
 void lpg_remember(lua_State *L, int slot);
-/* While the server works: makes ready what its answer will need. e */
-void lpg_expect(lua_State *L, lpg_op *op, int slot);
 /* Takes in the result at hand: a row, or the end of a statement. e */
 void lpg_collect(lua_State *L, lpg_op *op, int slot);
 

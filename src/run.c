@@ -83,15 +83,9 @@ static int advance(lua_State *L, lpg_op *op, int slot)
   return lpg_send_statement(L, op, slot);
 }
 
-/* Where it would wait, the rows that are there go first; or their place is
- * made. */
+/* Where it would wait, the rows that are there go first. */
 static int on_rest(lua_State *L, lpg_op *op, int slot)
 {
-  if (op->action != LPG_EACH) {
-    if (op->stage == LPG_AT_RUN && !op->ready && !op->conn->wire.answered)
-      lpg_expect(L, op, slot);
-    return LPG_CONTINUE;
-  }
   bool rows = op->stage == LPG_AT_RUN && lpg_stream_portion(op) > 0;
   return rows ? lpg_stream_deliver(L, op, slot, false) : LPG_CONTINUE;
 }
@@ -137,10 +131,7 @@ static int on_result(lua_State *L, lpg_op *op, int slot)
 void lpg_run_shape(lua_State *L, lpg_op *op, int slot)
 {
   bool query = op->action == LPG_QUERY;
-  if (lua_istable(L, slot + OBJECT)) /* made while the server worked */
-    lua_pushvalue(L, slot + OBJECT);
-  else
-    lua_createtable(L, 0, 2);
+  lua_createtable(L, 0, 2);
   if (op->tabular) {
     lua_pushvalue(L, slot + ROWS);
     lua_setfield(L, -2, "rows");
@@ -217,7 +208,6 @@ static bool stale(lua_State *L, lpg_op *op, int slot)
   type |= (op->named || learnt) && refused_to_bind(w->failure);
   if (lost && op->conn->pooler) /* another name would lead to the same plan */
     op->conn->prepares = false;
-  op->ready = false;
   lpg_put_nil(L, slot + STATEMENT);
   lpg_remember(L, slot); /* forgets it */
   lpg_next_word(lua_tostring(L, SQL), word);
@@ -378,8 +368,10 @@ static lpg_op *begin(lua_State *L, lpg_action action,
   op->stage = LPG_AT_RUN;
   op->settings = *settings;
   op->limits = lpg_run_limits(op->conn, settings);
-  op->rest = on_rest;
-  op->limits.each = action == LPG_EACH;
+  if (action == LPG_EACH) {
+    op->rest = on_rest;
+    op->limits.each = true;
+  }
   luaL_checkstack(L, 3 * KEPT + 20, "statement");
   lua_settop(L, lua_gettop(L) + KEPT);
   return op;
