@@ -64,9 +64,9 @@ check: deps # every check runs, and any failure counts
 	@failed=0; for cc in gcc clang; do command -v $$cc >/dev/null || continue; \
 	  for file in $(wildcard src/*.c spec/*/*.c spec/*/*/*.c); do \
 	    $$cc $(STANDARD) $(WARNINGS) -O2 -Isrc -c -o /dev/null $$file || failed=1; done; done; \
-	if $(CC) $(STANDARD) -M $(call files,deadline process bytes oids buffer wire fetch relay cancel notice notify watch) | \
+	if $(CC) $(STANDARD) -M $(call files,deadline process bytes oids buffer meaning wire fetch relay cancel notice notify watch) | \
 	  grep -E '/(lua|lauxlib|lualib)\.h'; then echo "layers 0 and 1 must not see Lua"; failed=1; fi; \
-	if $(CC) $(STANDARD) -M $(call files,deadline bytes oids buffer typemap codec*) | \
+	if $(CC) $(STANDARD) -M $(call files,deadline bytes oids buffer meaning typemap codec*) | \
 	  grep libpq-fe.h; then echo "codecs must not see libpq"; failed=1; fi; \
 	for file in $(wildcard src/*.[ch] spec/*/*.[ch] spec/*/*/*.[ch]); do clang-format --dry-run -Werror $$file \
 	  2>/dev/null || { echo "not formatted: $$file"; failed=1; }; done; \

@@ -66,6 +66,7 @@ build = {
         "src/kept.c",
         "src/lend.c",
         "src/listen.c",
+        "src/meaning.c",
         "src/named.c",
         "src/notice.c",
         "src/notify.c",

@@ -7,6 +7,7 @@
 #include "codec_rows.h"
 #include "codec_user.h"
 #include "codec_write.h"
+#include "meaning.h"
 
 enum { BYTEA = 17, KEEP = 64 * 1024 };
 
@@ -20,101 +21,17 @@ typedef struct cell {
   bool column; /* a column's values, from core.column() */
 } cell;
 
-/* --- which strings mean the same to every type ------------------------ */
-
-/* The length of the UTF-8 sequence at p, or 0. */
-static size_t utf8_length(const unsigned char *p, size_t left)
-{
-  size_t n = *p < 0x80   ? 1
-             : *p < 0xc2 ? 0
-             : *p < 0xe0 ? 2
-             : *p < 0xf0 ? 3
-             : *p < 0xf5 ? 4
-                         : 0;
-  if (n > left)
-    return 0;
-  for (size_t i = 1; i < n; i++)
-    if ((p[i] & 0xc0) != 0x80)
-      return 0;
-  bool bad =
-      n == 3 && ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f));
-  bad |= n == 4 && ((*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f));
-  return bad ? 0 : n;
-}
-
-/* Valid UTF-8 without a NUL. */
-static bool could_be_text(const unsigned char *p, const unsigned char *end)
-{
-  size_t n;
-  for (; p < end; p += n) {
-    n = utf8_length(p, (size_t)(end - p));
-    if (n == 0 || *p == 0)
-      return false;
-  }
-  return true;
-}
-
-/* Are these eight bytes ASCII without a NUL or a backslash? A false "no" is
- * possible, a false "yes" is not: subtracting one from each byte borrows into
- * the top bit of those that are zero. */
-static bool plain(const unsigned char *p)
-{
-  const uint64_t ones = UINT64_C(0x0101010101010101);
-  uint64_t word, backslash;
-  memcpy(&word, p, sizeof word);
-  backslash = word ^ ones * '\\';
-  return ((word | (word - ones) | (backslash - ones)) & ones * 0x80) == 0;
-}
-
-/* Would bytea read this text as other bytes than these? A backslash begins an
- * escape, a NUL ends the text, and what is not UTF-8, or is converted to
- * another encoding on the way, does not arrive as it is. */
-static bool ambiguous(const char *bytes, size_t length, bool utf8)
-{
-  const unsigned char *p = (const unsigned char *)bytes, *end = p + length;
-  while (p < end) {
-    if (end - p >= 8 && plain(p)) {
-      p += 8;
-      continue;
-    }
-    if (*p == '\\' || *p == 0)
-      return true;
-    if (*p < 0x80) {
-      p++;
-      continue;
-    }
-    size_t n = utf8 ? utf8_length(p, (size_t)(end - p)) : 0;
-    if (n == 0)
-      return true;
-    p += n;
-  }
-  return false;
-}
-
-/* A column may have become text since it was found to be bytea, and then
- * PostgreSQL would cast declared bytea to its hexadecimal form. Sent in binary
- * and undeclared, what could be text means the same to both, and every other
- * type refuses it: but for types of a fixed width, if it has that width. */
-static bool fits_text_and_bytea(const char *bytes, size_t length)
-{
-  static const unsigned char widths[] = {1, 2, 4, 6, 8, 12, 16, 24, 32};
-  const unsigned char *p = (const unsigned char *)bytes, *end = p + length;
-  for (size_t i = 0; i < sizeof widths; i++)
-    if (length == widths[i])
-      return false;
-  return could_be_text(p, end);
-}
+/* --- what has to be known ----------------------------------------------- */
 
 /* Does the type decide about the string's bytes, and is it not known, or not
  * known well enough? */
 static bool is_open(const char *bytes, size_t length, Oid known, bool utf8)
 {
-  const unsigned char *p = (const unsigned char *)bytes;
   if (known && known != BYTEA)
     return false;
-  return ambiguous(bytes, length, utf8) &&
-         (!known || (could_be_text(p, p + length) &&
-                     !fits_text_and_bytea(bytes, length)));
+  return lpg_is_ambiguous(bytes, length, utf8) &&
+         (!known || (lpg_could_be_text(bytes, length) &&
+                     !lpg_fits_text_and_bytea(bytes, length)));
 }
 
 /* Does the wrapper name a type that the map lacks? One that does not exist is
@@ -238,7 +155,7 @@ static bool appended(lpg_params *p, cell *c, size_t offset)
 static bool convert_string(lua_State *L, int index, cell *c, lpg_fault *fault)
 {
   c->string = lua_tolstring(L, index, &c->length);
-  c->binary = c->type == BYTEA && ambiguous(c->string, c->length, false);
+  c->binary = c->type == BYTEA && lpg_is_ambiguous(c->string, c->length, false);
   if (!c->binary && memchr(c->string, 0, c->length))
     return lpg_refuse(fault, "a text cannot hold a NUL byte (only bytea can; "
                              "pg.bytea(s) says so)");
@@ -369,8 +286,8 @@ static bool chosen_by_type(lua_State *L, int index, const cell *c)
 {
   if (lua_type(L, index) == LUA_TTABLE || c->instant || c->coded)
     return true;
-  return c->string && ambiguous(c->string, c->length, false) &&
-         !(c->binary && fits_text_and_bytea(c->string, c->length));
+  return c->string && lpg_is_ambiguous(c->string, c->length, false) &&
+         !(c->binary && lpg_fits_text_and_bytea(c->string, c->length));
 }
 
 /* libpq wants an array of each. */
