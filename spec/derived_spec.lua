@@ -303,3 +303,26 @@ describe("a parameter of such a type", function()
     for i = 1, 3 do same({ { v = { 1, 2 } } }, results[i].rows) end
   end)
 end)
+
+describe("pgvector's type", function()
+  -- The real one may not be installed: a type with its name and its text, a member of an extension
+  -- with its name, is all that is looked at.
+  it("is a list of numbers both ways", function()
+    local own <close> = fresh()
+    must(own:execute "SET allow_system_table_mods = on")
+    must(own:execute [[
+      CREATE EXTENSION citext; CREATE TYPE vector;
+      CREATE FUNCTION vector_in(cstring) RETURNS vector LANGUAGE internal STRICT AS 'textin';
+      CREATE FUNCTION vector_out(vector) RETURNS cstring LANGUAGE internal STRICT AS 'textout';
+      CREATE TYPE vector (INPUT = vector_in, OUTPUT = vector_out);
+      ALTER EXTENSION citext ADD TYPE vector;
+      UPDATE pg_extension SET extname = 'vector' WHERE extname = 'citext';
+      CREATE TABLE embedded (v vector, l vector[])]])
+    local row = { v = { 1.0, -2.5, 1e-30 }, l = { { 1.0 }, pg.null, { 2.0 } } }
+    must(own:insert("embedded", row))
+    for _ = 1, 3 do same({ row }, rows "SELECT * FROM embedded") end
+    same({ { t = "[1,-2.5,1e-30]" } }, rows "SELECT v::text AS t FROM embedded")
+    local err = support.failed("invalid_parameter", own:insert("embedded", { v = { 1, "x" } }))
+    support.contains(err.message, "[2]")
+  end)
+end)

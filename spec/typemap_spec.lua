@@ -312,3 +312,29 @@ describe("a row of a type", function()
     assert.equal("pg_class[]", read[1])
   end)
 end)
+
+describe("types that changed where nobody said so", function()
+  it("are forgotten with the transaction that was rolled back", function()
+    local own <close> = fresh()
+    must(other:execute [[
+      CREATE TYPE hidden AS (a int);
+      CREATE FUNCTION hide() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+        EXECUTE 'ALTER TYPE hidden RENAME ATTRIBUTE a TO zz'; RETURN 1; END $$]])
+    must(own:execute "BEGIN")
+    must(own:query "SELECT hide()")
+    same({ { v = { zz = 1 } } }, must(own:query "SELECT ROW(1)::hidden AS v").rows)
+    must(own:execute "ROLLBACK")
+    same({ { v = { a = 1 } } }, must(own:query "SELECT ROW(1)::hidden AS v").rows)
+  end)
+
+  it("are learnt anew by bulk_insert after a row that does not fit", function()
+    local own <close> = fresh()
+    must(other:execute "CREATE TYPE grown AS (a int); CREATE TABLE growing (v grown)")
+    must(own:bulk_insert("growing", { { v = { a = 1 } } }))
+    must(other:execute "ALTER TYPE grown ADD ATTRIBUTE b int")
+    local rows = { { v = { a = 2, b = 3 } } }
+    support.contains(failed("invalid_parameter", own:bulk_insert("growing", rows)).message, "b")
+    must(own:bulk_insert("growing", rows))
+    same({ { n = 2 } }, must(own:query "SELECT count(*) AS n FROM growing").rows)
+  end)
+end)
