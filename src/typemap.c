@@ -81,7 +81,7 @@ static node *find(const lpg_typemap *map, uint32_t oid)
 
 const lpg_type *lpg_typemap_find(const lpg_typemap *map, uint32_t oid)
 {
-  const lpg_type *type = lpg_type_find(oid);
+  const lpg_type *type = oid ? lpg_type_find(oid) : NULL;
   if (!oid || (type && !(map && map->coded)))
     return type;
   const node *n = find(map, oid);
