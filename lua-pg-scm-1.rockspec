@@ -64,6 +64,7 @@ build = {
         "src/gather.c",
         "src/hold.c",
         "src/kept.c",
+        "src/learnt.c",
         "src/lend.c",
         "src/listen.c",
         "src/meaning.c",

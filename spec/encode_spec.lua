@@ -43,6 +43,7 @@ describe("a value in a list", function()
       "-Infinity" }, { "double precision", 5e-324, "5e-324" }, { "numeric", 0.1, "0.1" },
     { "numeric", math.maxinteger, "9223372036854775807" }, { "numeric", "1e400",
       "1" .. ("0"):rep(400) }, { "boolean", true, "t" }, { "boolean", 0, "f" },
+    { "boolean", -0.0, "f" }, { "boolean", false, "f" },
     { "boolean", 1.0, "t" }, { "boolean", "yes", "t" }, { "text", true, "true" },
     { "text", 1.5, "1.5" }, { "text", "", '""' }, { "text", "null", '"null"' },
     { "bytea", "\\", '"\\\\x5c"' }, { "bytea", 5, '"\\\\x35"' }, { "uuid",

@@ -7,6 +7,7 @@
 
 #include "box.h"
 #include "collect.h"
+#include "learnt.h"
 #include "send.h"
 #include "share.h"
 #include "typemap.h"
@@ -92,7 +93,7 @@ static void check(lua_State *L, const lpg_buffer *b)
 static void begin(lua_State *L, int slot)
 {
   if (!lpg_ask_any(L, slot) && lpg_typemap_is_full(conn_of(L, slot)->types))
-    lpg_conn_forget_types(L, slot + CONN);
+    lpg_forget_types(L, slot + CONN);
 }
 
 static void add(lua_State *L, int slot, Oid oid)

@@ -73,6 +73,22 @@ const char *lpg_part_push(lpg_parts *p, const lpg_type *type, size_t length)
   return NULL;
 }
 
+const char *lpg_parts_binary(lua_State *L, const lpg_type *type,
+                             const lpg_view *view, const char *bytes,
+                             size_t length, lpg_binary_body *body)
+{
+  lpg_view inner;
+  if (!lpg_deepen(view, &inner))
+    return lpg_too_deep;
+  luaL_checkstack(L, 8, "decoding a nested value");
+  int top = lua_gettop(L);
+  lpg_span s = lpg_span_of(bytes, length);
+  const char *wrong = body(L, type, &inner, &s);
+  if (wrong)
+    lua_settop(L, top);
+  return wrong;
+}
+
 const char *lpg_part_binary(lua_State *L, const lpg_type *type,
                             const lpg_view *view, lpg_span *s, bool *null)
 {

@@ -33,6 +33,15 @@ bool lpg_part_read(lpg_parts *p, const char *stops, size_t *length);
 /* Pushes the part that was read. */
 const char *lpg_part_push(lpg_parts *p, const lpg_type *type, size_t length);
 
+/* The body of a decoder of a binary value that has parts, which may leave more
+ * than its value on the stack when something is wrong: the frame round it takes
+ * that away, and counts how deep it lies. e */
+typedef const char *lpg_binary_body(lua_State *L, const lpg_type *type,
+                                    const lpg_view *view, lpg_span *s);
+const char *lpg_parts_binary(lua_State *L, const lpg_type *type,
+                             const lpg_view *view, const char *bytes,
+                             size_t length, lpg_binary_body *body);
+
 /* Pushes a part in binary, its length before it; NULL is pg.null. e */
 const char *lpg_part_binary(lua_State *L, const lpg_type *type,
                             const lpg_view *view, lpg_span *s, bool *null);

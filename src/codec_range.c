@@ -180,19 +180,10 @@ const char *lpg_range_binary(lua_State *L, const lpg_type *type,
                              const lpg_view *view, const char *bytes,
                              size_t length)
 {
-  lpg_view inner;
-  if (!lpg_deepen(view, &inner))
-    return lpg_too_deep;
-  luaL_checkstack(L, 8, "decoding a range");
-  int top = lua_gettop(L);
-  lpg_span s = lpg_span_of(bytes, length);
-  const char *wrong = read_range_binary(L, type, &inner, &s);
-  if (wrong)
-    lua_settop(L, top);
-  return wrong;
+  return lpg_parts_binary(L, type, view, bytes, length, read_range_binary);
 }
 
-static const char *read_ranges_binary(lua_State *L, const lpg_type *range,
+static const char *read_ranges_binary(lua_State *L, const lpg_type *type,
                                       const lpg_view *view, lpg_span *s)
 {
   uint32_t count = lpg_u32(s);
@@ -202,7 +193,7 @@ static const char *read_ranges_binary(lua_State *L, const lpg_type *range,
   lpg_mark_list(L);
   for (uint32_t i = 1; i <= count; i++) {
     bool null;
-    const char *wrong = lpg_part_binary(L, range, view, s, &null);
+    const char *wrong = lpg_part_binary(L, lpg_type_part(type), view, s, &null);
     if (wrong)
       return wrong;
     lua_rawseti(L, -2, i);
@@ -216,16 +207,7 @@ const char *lpg_multirange_binary(lua_State *L, const lpg_type *type,
                                   const lpg_view *view, const char *bytes,
                                   size_t length)
 {
-  lpg_view inner;
-  if (!lpg_deepen(view, &inner))
-    return lpg_too_deep;
-  luaL_checkstack(L, 8, "decoding a multirange");
-  int top = lua_gettop(L);
-  lpg_span s = lpg_span_of(bytes, length);
-  const char *wrong = read_ranges_binary(L, lpg_type_part(type), &inner, &s);
-  if (wrong)
-    lua_settop(L, top);
-  return wrong;
+  return lpg_parts_binary(L, type, view, bytes, length, read_ranges_binary);
 }
 
 /* --- encoding --------------------------------------------------------- */

@@ -136,16 +136,7 @@ const char *lpg_record_binary(lua_State *L, const lpg_type *type,
                               const lpg_view *view, const char *bytes,
                               size_t length)
 {
-  lpg_view inner;
-  if (!lpg_deepen(view, &inner))
-    return lpg_too_deep;
-  luaL_checkstack(L, 8, "decoding a composite value");
-  int top = lua_gettop(L);
-  lpg_span s = lpg_span_of(bytes, length);
-  const char *wrong = read_binary(L, type, &inner, &s);
-  if (wrong)
-    lua_settop(L, top);
-  return wrong;
+  return lpg_parts_binary(L, type, view, bytes, length, read_binary);
 }
 
 /* --- encoding --------------------------------------------------------- */

@@ -50,9 +50,13 @@ bool lpg_document_encode(lpg_writer *w, const lpg_type *type)
 /* PostgreSQL reads 1 and 0, too. */
 bool lpg_bool_encode(lpg_writer *w, const lpg_type *type)
 {
-  double value = lua_type(w->L, -1) == LUA_TNUMBER ? lua_tonumber(w->L, -1) : 0;
-  return value == 0 || value == 1 || w->trustful ? lpg_plain_encode(w, type)
-                                                 : lpg_refuse_value(w, type);
+  double value = lua_type(w->L, -1) == LUA_TNUMBER ? lua_tonumber(w->L, -1) : 1;
+  if (value == 0) { /* not as -0 */
+    lpg_buffer_char(w->out, '0');
+    return true;
+  }
+  return value == 1 || w->trustful ? lpg_plain_encode(w, type)
+                                   : lpg_refuse_value(w, type);
 }
 
 bool lpg_bytea_encode(lpg_writer *w, const lpg_type *type)

@@ -6,6 +6,7 @@
 
 #include "ask.h"
 #include "error.h"
+#include "learnt.h"
 #include "rows.h"
 #include "run.h"
 #include "statement.h"
@@ -181,7 +182,7 @@ static bool doubt(lua_State *L, lpg_op *op, int slot, const lpg_column *column)
   if (column->type == NULL || !lpg_type_is_learnt(column->type))
     return false;
   bool coded = lpg_typemap_is_coded(op->conn->types);
-  lpg_conn_forget_types(L, slot + CONN);
+  lpg_forget_types(L, slot + CONN);
   if (op->action == LPG_EACH || coded) {
     lpg_put_nil(L, slot + STATEMENT);
     lpg_remember(L, slot);
@@ -194,9 +195,9 @@ static bool doubt(lua_State *L, lpg_op *op, int slot, const lpg_column *column)
 static void forget(lua_State *L, const lpg_conn *c, int slot)
 {
   if (c->unsettled == LPG_DDL)
-    lpg_conn_forget(L, slot + CONN);
+    lpg_forget(L, slot + CONN);
   else if (c->unsettled == LPG_TABLES)
-    lpg_conn_forget_tables(L, slot + CONN);
+    lpg_forget_tables(L, slot + CONN);
 }
 
 /* DDL makes stale what was learnt. So may SET (search_path, role) and GRANT
@@ -215,10 +216,8 @@ static void notice_ddl(lua_State *L, lpg_op *op, int slot, const char *tag)
     lpg_statement_forget(L, slot + CONN);
     lpg_statement_closed(L, slot + CONN);
   }
-  if (c->recent && lpg_begins_with(tag, undo)) {
-    lpg_conn_forget_types(L, slot + CONN);
-    c->recent = false;
-  }
+  if (lpg_begins_with(tag, undo))
+    lpg_forget_undone(L, slot + CONN);
   bool undone = c->unsettled != LPG_SETTLED && lpg_begins_with(tag, undo);
   c->epoch += set || undone;
   if (lpg_begins_with(tag, ddl))
@@ -233,9 +232,9 @@ static void notice_ddl(lua_State *L, lpg_op *op, int slot, const char *tag)
 void lpg_settle(lua_State *L, const lpg_op *op, int slot)
 {
   lpg_conn *c = op->conn;
-  if (c->unsettled == LPG_SETTLED || !c->wire.pg ||
-      PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE)
+  if (!c->wire.pg || PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE)
     return;
+  c->recent = false;
   forget(L, c, slot);
   c->unsettled = LPG_SETTLED;
 }

@@ -11,7 +11,6 @@
 #include "error.h"
 #include "hold.h"
 #include "lend.h"
-#include "share.h"
 #include "statement.h"
 #include "transaction.h"
 
@@ -166,52 +165,6 @@ int lpg_handle_fail(lua_State *L, int index)
   if (!lpg_handle_returned(lua_touserdata(L, index)))
     lpg_conn_record(L, fields - 2);
   return 2;
-}
-
-void lpg_conn_forget(lua_State *L, int index)
-{
-  lpg_statement_forget(L, index);
-  lpg_conn_forget_tables(L, index);
-  lpg_conn_forget_types(L, index);
-}
-
-/* What its codecs are for is the same in the map on the top, as far as is
- * known.
- */
-static void code_types(lua_State *L, int index, int map)
-{
-  if (lua_getiuservalue(L, index, LPG_CONN_CODED) == LUA_TTABLE)
-    for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL; i += 2) {
-      uint32_t oid = (uint32_t)lua_tointeger(L, -1);
-      lua_pop(L, 1);
-      lua_rawgeti(L, -1, i + 1);
-      lpg_typemap_code(L, map, oid);
-    }
-}
-
-void lpg_conn_forget_types(lua_State *L, int index)
-{
-  lpg_conn *c = lua_touserdata(L, index);
-  index = lua_absindex(L, index);
-  lua_pushnil(L);
-  lua_setiuservalue(L, index, LPG_CONN_NAMES);
-  lpg_typemap *types = lpg_typemap_new(L);
-  if (c->codecs) {
-    int map = lua_gettop(L);
-    code_types(L, index, map);
-    lua_settop(L, map);
-    c->codecs_due = true;
-  }
-  lua_setiuservalue(L, index, LPG_CONN_TYPES);
-  c->types = types;
-  lpg_share_renewed(L, index);
-}
-
-void lpg_conn_forget_tables(lua_State *L, int index)
-{
-  index = lua_absindex(L, index);
-  lua_newtable(L);
-  lua_setiuservalue(L, index, LPG_CONN_CATALOG);
 }
 
 static void identify(lua_State *L, const char *field, const char *value)

@@ -138,12 +138,6 @@ void lpg_conn_close(lpg_conn *c);
 void lpg_conn_shut(lpg_conn *c);
 /* Fills in LPG_CONN_IDENTITY of the connection at `index`. e */
 void lpg_conn_identify(lua_State *L, int index);
-/* DDL ran: what was learnt of statements and tables may be stale. e */
-void lpg_conn_forget(lua_State *L, int index);
-/* Types may have changed. e */
-void lpg_conn_forget_types(lua_State *L, int index);
-/* A table's name may mean another table now, or rights have changed. e */
-void lpg_conn_forget_tables(lua_State *L, int index);
 
 void lpg_conn_open_library(lua_State *L, int methods);
 

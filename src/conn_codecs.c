@@ -6,6 +6,7 @@
 
 #include "collect.h"
 #include "error.h"
+#include "learnt.h"
 #include "send.h"
 #include "share.h"
 
@@ -76,7 +77,7 @@ void lpg_codecs_settle(lua_State *L, lpg_conn *c, int slot)
   lua_setiuservalue(L, slot + CONN, LPG_CONN_CODED);
   lpg_put_nil(L, slot + ROWS);
   if (!same)
-    lpg_conn_forget_types(L, slot + CONN);
+    lpg_forget_types(L, slot + CONN);
   c->codecs_due = c->torn = false;
 }
 
@@ -110,7 +111,7 @@ static int codecs(lua_State *L)
   lua_setiuservalue(L, 4, LPG_CONN_CODED);
   c->codecs_due = c->codecs;
   lpg_share_leave(L, 4);
-  lpg_conn_forget(L, 4);
+  lpg_forget(L, 4);
   return 0;
 }
 

@@ -16,6 +16,7 @@
 #include "deadline.h"
 #include "error.h"
 #include "hold.h"
+#include "learnt.h"
 #include "outcome.h"
 #include "share.h"
 #include "statement.h"
@@ -191,7 +192,7 @@ static int finish(lua_State *L, lpg_op *op, int slot)
   bool opened = op->action == OPEN;
   op->conn->patience = 0;
   lpg_share_leave(L, CONN);
-  lpg_conn_forget(L, CONN);
+  lpg_forget(L, CONN);
   lpg_statement_closed(L, CONN);
   decide_preparing(L, op->conn);
   lpg_conn_identify(L, CONN);

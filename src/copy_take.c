@@ -8,6 +8,7 @@
 #include "deadline.h"
 #include "error.h"
 #include "fetch.h"
+#include "learnt.h"
 #include "outcome.h"
 
 /* What the operation of decoded rows keeps. */
@@ -122,7 +123,7 @@ static int misread(lua_State *L, lpg_op *op, const lpg_copy *c,
   if (what.column)
     lpg_error_string(L, "column", what.column->name);
   if (what.column && lpg_type_is_learnt(what.column->type))
-    lpg_conn_forget_types(L, AT_CONN);
+    lpg_forget_types(L, AT_CONN);
   lua_replace(L, ROWS);
   op->misread = true;
   lpg_wire_stop(&op->conn->wire, LPG_ABANDONED);

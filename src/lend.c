@@ -11,6 +11,7 @@
 #include "deadline.h"
 #include "error.h"
 #include "hold.h"
+#include "learnt.h"
 #include "statement.h"
 #include "transaction.h"
 
@@ -130,11 +131,13 @@ static int renew(lua_State *L)
   }
   if (forget || c->named) { /* DDL has been heard of, and types are the same */
     lpg_statement_forget(L, 2);
-    lpg_conn_forget_tables(L, 2);
+    lpg_forget_tables(L, 2);
   }
   if (c->named)
     lpg_statement_closed(L, 2);
   bool open = PQtransactionStatus(w->pg) != PQTRANS_IDLE;
+  if (open)
+    lpg_forget_undone(L, 2);
   lpg_request request = {.kind = LPG_SCRIPT, .sql = push_renewal(L, c, open)};
   lpg_limits limits = {.timeout = RENEWAL, .result = ANSWER, .strict = true};
   *c->undo = '\0';

@@ -237,8 +237,7 @@ static bool convert_value(lua_State *L, lpg_params *p, int index, cell *c,
 }
 
 /* {value, a type's name or LPG_JSON_WRAPPER}, or its OID and the name at 4. The
- * value stays in the wrapper,
- * which stays on the stack. */
+ * value stays in the wrapper, which stays on the stack. */
 static bool convert_wrapper(lua_State *L, lpg_params *p, int index, cell *c,
                             lpg_fault *fault)
 {

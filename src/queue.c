@@ -9,6 +9,7 @@
 #include "box.h"
 #include "collect.h"
 #include "error.h"
+#include "learnt.h"
 #include "named.h"
 #include "transaction.h"
 
@@ -289,7 +290,7 @@ static void forget(lua_State *L)
   lua_getiuservalue(L, HANDLE, 1);
   lua_pushnil(L);
   lpg_statement_keep(L, lua_gettop(L) - 1, SQL);
-  lpg_conn_forget_types(L, -1);
+  lpg_forget_types(L, -1);
   lua_pop(L, 1);
 }
 

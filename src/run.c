@@ -13,6 +13,7 @@
 #include "deadline.h"
 #include "error.h"
 #include "kept.h"
+#include "learnt.h"
 #include "named.h"
 #include "outcome.h"
 #include "prepare.h"
@@ -204,7 +205,7 @@ static bool stale(lua_State *L, lpg_op *op, int slot)
     return false;
   bool learnt = lpg_statement_takes_learnt(s);
   if (learnt)
-    lpg_conn_forget_types(L, slot + CONN);
+    lpg_forget_types(L, slot + CONN);
   type |= (op->named || learnt) && refused_to_bind(w->failure);
   if (lost && op->conn->pooler) /* another name would lead to the same plan */
     op->conn->prepares = false;
@@ -305,8 +306,10 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     if (!failed)
       lpg_codecs_settle(L, op->conn, slot);
     return failed ? fail(L, op, slot) : proceed(L, op, slot);
-  case LPG_AT_NAMES:
   case LPG_AT_UNDO:
+    lpg_forget_undone(L, slot + CONN);
+    /* fall through */
+  case LPG_AT_NAMES:
   case LPG_AT_RESTORE:
     return failed ? fail(L, op, slot) : proceed(L, op, slot);
   case LPG_AT_DIAGNOSIS:

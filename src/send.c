@@ -7,6 +7,7 @@
 #include "conn_codecs.h"
 #include "copy.h"
 #include "error.h"
+#include "learnt.h"
 #include "outcome.h"
 #include "prepare.h"
 #include "rows.h"
@@ -189,7 +190,7 @@ static int doubt(lua_State *L, lpg_op *op, int slot)
 {
   op->doubted = true;
   if (lpg_statement_takes_learnt(lua_touserdata(L, slot + STATEMENT)))
-    lpg_conn_forget_types(L, slot + CONN);
+    lpg_forget_types(L, slot + CONN);
   lpg_put_nil(L, slot + STATEMENT);
   lpg_remember(L, slot); /* forgets it */
   return lpg_send_describe(L, op, slot);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "share.h"
+#include "learnt.h"
 
 #include <lauxlib.h>
 
@@ -29,7 +30,7 @@ void lpg_share_refresh(lua_State *L, int index)
   if (!c->shares || !is_between(c))
     return;
   if (c->parted) { /* what was learnt in a transaction may be its own */
-    lpg_conn_forget_types(L, index);
+    lpg_forget_types(L, index);
     return;
   }
   lua_getiuservalue(L, index, LPG_CONN_GROUP);

@@ -8,6 +8,7 @@
 #include "codec_rows.h"
 #include "codec_user.h"
 #include "conn.h"
+#include "learnt.h"
 
 static int wrap(lua_State *L, int value, const char *type)
 {
@@ -155,7 +156,7 @@ static int forget_types(lua_State *L)
 {
   lpg_handle_any(L, 1);
   lua_getiuservalue(L, 1, 1);
-  lpg_conn_forget_types(L, -1);
+  lpg_forget_types(L, -1);
   return 0;
 }
 
