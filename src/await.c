@@ -218,6 +218,8 @@ int lpg_await(lua_State *L, int status, lua_KContext context)
         results = op->rest(L, op, slot);
       else if (op->result)
         results = op->result(L, op, slot);
+      if (need == LPG_RESULT && op->conn && op->conn->wire.chunked)
+        op->stretch |= STRETCH - 1; /* that were many rows */
       if (results == LPG_CONTINUE)
         breathe(L, op, slot);
       break;

@@ -148,8 +148,8 @@ static void begin(lua_State *L, lpg_op *op, int slot, const PGresult *result)
 {
   op->answering = true;
   op->rows = op->affected = 0;
-  op->tabular = PQresultStatus(result) == PGRES_SINGLE_TUPLE ||
-                PQresultStatus(result) == PGRES_TUPLES_OK;
+  op->tabular = lpg_wire_status(result) == PGRES_SINGLE_TUPLE ||
+                lpg_wire_status(result) == PGRES_TUPLES_OK;
   if (!op->tabular) {
     lpg_put_nil(L, slot + PLAN);
     lpg_put_nil(L, slot + ROWS);
@@ -261,7 +261,7 @@ static lua_Integer tuples(PGresult *result)
 void lpg_collect(lua_State *L, lpg_op *op, int slot)
 {
   PGresult *result = op->conn->wire.result;
-  ExecStatusType status = PQresultStatus(result);
+  ExecStatusType status = lpg_wire_status(result);
   if (!op->answering)
     begin(L, op, slot, result);
   const lpg_plan *plan = lua_touserdata(L, slot + PLAN);
@@ -283,7 +283,10 @@ void lpg_collect(lua_State *L, lpg_op *op, int slot)
   lua_Integer count = tuples(result);
   op->affected = count >= 0 ? count : op->rows;
   const char *sql = lua_tostring(L, SQL), *tag = PQcmdStatus(result);
-  const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
+  lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
+  if (s && op->action != LPG_EACH)
+    s->narrow = op->rows > 1 &&
+                op->conn->wire.received <= (double)op->rows * LPG_NARROW_ROW;
   bool sets = s ? s->sets : lpg_mentions(sql, LPG_SETTER);
   if (count >= 0 && !sets) /* SELECT, INSERT, ... */
     return;

@@ -6,6 +6,11 @@
 #include "deadline.h"
 #include "watch.h"
 
+#ifdef __GNUC__
+/* libpq 17 and later, as in cancel.c. */
+extern int PQsetChunkedRowsMode(PGconn *, int) __attribute__((weak));
+#endif
+
 /* What one message may have over the limit: these buffers hold bytes of the
  * next one, and the text of an error is not a result. */
 enum { LPG_SLACK = 2 * 1024 * 1024 };
@@ -19,7 +24,32 @@ size_t lpg_wire_row_bytes(const PGresult *result, int row)
   return bytes;
 }
 
-/* Takes in what has come. A whole message means the one before it has ended. */
+/* For each result libpq copies the description of its rows: chunks share it.
+ * What it holds of one before it shows any of its rows is bounded like a row's
+ * bytes: all that has come since the last result counts, the limit and
+ * LPG_SLACK at most (`weigh`); what was read along with the last result, a
+ * buffer or two, comes on top. So they are for rows that were short the last
+ * time, of which a chunk is small: should they have become so long that a chunk
+ * reaches the limit, the connection is the price. Not for a stream, whose rows
+ * are given out as they arrive: libpq shows no part of a chunk. */
+bool lpg_fetch_by_rows(lpg_wire *w)
+{
+#ifdef __GNUC__
+  w->chunked = w->limits.narrow && !w->limits.each && PQsetChunkedRowsMode;
+  if (w->chunked)
+    return PQsetChunkedRowsMode(w->pg, LPG_CHUNK_ROWS);
+#endif
+  return PQsetSingleRowMode(w->pg);
+}
+
+/* A whole message that is no row has come. It means that the one before it has
+ * ended; but a chunk has not, only those bytes were not of it. */
+static void discount(lpg_wire *w, double bytes)
+{
+  w->since = w->chunked && w->since > bytes ? w->since - bytes : 0;
+}
+
+/* Takes in what has come. */
 static void absorb(lpg_wire *w)
 {
   if (!PQconsumeInput(w->pg) && !w->broken) {
@@ -27,10 +57,10 @@ static void absorb(lpg_wire *w)
     lpg_wire_keep_words(w); /* before libpq adds that its socket is invalid */
   }
   if (lpg_notifies_take(&w->notifies, w->pg))
-    w->since = 0;
+    discount(w, 0); /* none comes among rows */
   if (w->notices.received != w->noticed) {
+    discount(w, (double)(w->notices.received - w->noticed));
     w->noticed = w->notices.received;
-    w->since = 0;
   }
 }
 
@@ -249,7 +279,8 @@ static bool admit(lpg_wire *w, PGresult *result)
     return false;
   if (w->limits.each)
     w->received = 0;
-  for (int i = 0, n = PQntuples(result); i < n; i++)
+  int rows = PQntuples(result);
+  for (int i = 0; i < rows && w->received <= w->limits.result; i++)
     w->received += (double)lpg_wire_row_bytes(result, i);
   if (w->received > w->limits.result && !w->dropped) {
     w->dropped = true;
@@ -261,9 +292,10 @@ static bool admit(lpg_wire *w, PGresult *result)
 /* Sorts one result. Answers LPG_AGAIN for those that nobody needs to see. */
 static lpg_step sort(lpg_wire *w, PGresult *result)
 {
-  ExecStatusType status = PQresultStatus(result);
+  ExecStatusType status = lpg_wire_status(result);
   bool seen = w->command >= w->first && w->command < w->last;
   w->answered = w->told = true;
+  w->chunked &= status == PGRES_SINGLE_TUPLE;
   switch (status) {
   case PGRES_SINGLE_TUPLE:
   case PGRES_TUPLES_OK:
@@ -308,7 +340,7 @@ static bool ask_for_rows(lpg_wire *w)
       w->command >= w->last || w->command >= w->queued || w->syncs > 1 ||
       PQpipelineStatus(w->pg) != PQ_PIPELINE_ON)
     return true;
-  return w->by_row = PQsetSingleRowMode(w->pg);
+  return w->by_row = lpg_fetch_by_rows(w);
 }
 
 /* A command of a pipeline has answered. */

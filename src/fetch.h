@@ -9,6 +9,10 @@
 
 enum { LPG_STRETCH = 64 }; /* results between looks at the clock */
 
+/* Asks libpq for the rows of the statement that answers next one by one, or in
+ * chunks. */
+bool lpg_fetch_by_rows(lpg_wire *w);
+
 /* The next step of a request that is fetching or draining. */
 lpg_step lpg_fetch(lpg_wire *w);
 

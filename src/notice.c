@@ -8,10 +8,22 @@ static const int field_codes[5] = {
     PG_DIAG_SEVERITY_NONLOCALIZED, PG_DIAG_SQLSTATE, PG_DIAG_MESSAGE_PRIMARY,
     PG_DIAG_MESSAGE_DETAIL, PG_DIAG_MESSAGE_HINT};
 
+/* Never more than it was: fields of other codes do not count. */
+static size_t wire_bytes(const PGresult *result)
+{
+  static const char codes[] = "SVCMDHPpqWstcdnFLR";
+  size_t bytes = 6; /* header, end */
+  for (const char *code = codes; *code; code++) {
+    const char *field = PQresultErrorField(result, *code);
+    bytes += field ? strlen(field) + 2 : 0;
+  }
+  return bytes;
+}
+
 static void receive(void *to, const PGresult *result)
 {
   lpg_notices *queue = to;
-  queue->received++;
+  queue->received += wire_bytes(result);
   const char *field[5];
   size_t length[5], size = sizeof(lpg_notice);
   for (int i = 0; i < 5; i++) {

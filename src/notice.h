@@ -21,7 +21,7 @@ typedef struct lpg_notices {
   size_t bytes;
   unsigned count;  /* held now */
   size_t dropped;  /* over the bounds since the queue was last emptied */
-  size_t received; /* ever; tells that a message came in whole */
+  size_t received; /* bytes on the wire, ever: of messages that came whole */
 } lpg_notices;
 
 /* `queue` must outlive the connection. */

@@ -108,11 +108,16 @@ static int on_rest(lua_State *L, lpg_op *op, int slot)
 }
 
 /* The limit on a result is looked at before the first row is seen here. */
-static void limit_result(lpg_op *op, const lpg_pipeline *p, int number)
+static void limit_result(lua_State *L, lpg_op *op, const lpg_pipeline *p,
+                         int number)
 {
   if (number >= lpg_count_items(p))
     return;
-  const lpg_settings *s = lpg_settings_at(p, lpg_item_at(p, number)->settings);
+  const lpg_item *one = lpg_item_at(p, number);
+  const lpg_statement *known = lpg_text_known(L, TEXTS, one->text);
+  lua_pop(L, 1);
+  op->conn->wire.limits.narrow = op->limits.narrow = known && known->narrow;
+  const lpg_settings *s = lpg_settings_at(p, one->settings);
   op->conn->wire.limits.result = op->limits.result =
       lpg_settings_limits(s, op->conn->ceilings).result;
 }
@@ -158,7 +163,7 @@ static int on_result(lua_State *L, lpg_op *op, int slot)
   lua_rawseti(L, RESULTS, number + 1);
   lua_pushvalue(L, slot + STATEMENT);
   lua_rawseti(L, TEXTS, 2 * lpg_item_at(p, number)->text + 2);
-  limit_result(op, p, p->answered = number + 1);
+  limit_result(L, op, p, p->answered = number + 1);
   return LPG_CONTINUE;
 }
 
@@ -266,7 +271,7 @@ static int begin(lua_State *L, int status, lua_KContext context)
   p->lead = p->leader != NULL;
   p->at = p->parsed = -1;
   p->sending = true;
-  limit_result(op, p, 0);
+  limit_result(L, op, p, 0);
   bool opened = lpg_wire_open(&c->wire, &op->limits);
   return opened ? lpg_await(L, LUA_OK, slot) : on_done(L, op, slot);
 }

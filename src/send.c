@@ -53,6 +53,8 @@ int lpg_send(lua_State *L, lpg_op *op, int slot, int stage,
     limits.result = stage == LPG_AT_TYPES || stage == LPG_AT_VALUES
                         ? TYPES_RESULT
                         : OWN_RESULT;
+  const lpg_statement *s = lua_touserdata(L, slot + STATEMENT);
+  limits.narrow = stage == LPG_AT_RUN && s && s->narrow;
   op->stage = stage;
   if (!lpg_wire_send(&op->conn->wire, request, &limits))
     return refused(L, op, slot);

@@ -18,6 +18,7 @@ typedef struct lpg_statement {
   bool binary; /* its columns pay in binary */
   bool sets;   /* its text mentions set_config */
   bool seen;   /* its columns are known */
+  bool narrow; /* its rows were many and short, the last time */
   bool recurs; /* it can be prepared: prepare.h */
   bool writes;
   bool prepared;

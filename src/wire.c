@@ -184,7 +184,7 @@ static void begin(lpg_wire *w, const lpg_limits *limits)
   clear_outcome(w);
   w->stop = LPG_RUNS;
   w->dropped = w->flushed = w->awaited = w->broken = w->answered = false;
-  w->partial = w->dry = w->told = w->by_row = false;
+  w->partial = w->dry = w->told = w->by_row = w->chunked = false;
   w->pipelined = w->open = w->whole = w->spoiled = false;
   w->copying = LPG_NOT_COPYING;
   w->expected = PGRES_EMPTY_QUERY;
@@ -277,11 +277,11 @@ static bool send_request(lpg_wire *w, const lpg_request *r)
     w->expected = r->kind == LPG_TO_SERVER ? PGRES_COPY_IN : PGRES_COPY_OUT;
     /* fall through */
   case LPG_SCRIPT:
-    return PQsendQuery(w->pg, r->sql) && PQsetSingleRowMode(w->pg);
+    return PQsendQuery(w->pg, r->sql) && lpg_fetch_by_rows(w);
   case LPG_STATEMENT:
     if (r->asides[0] || r->before || r->parse || r->after)
       return send_in_pipeline(w, r);
-    return send_statement(w, r) && PQsetSingleRowMode(w->pg);
+    return send_statement(w, r) && lpg_fetch_by_rows(w);
   case LPG_DESCRIBE:
     return send_describe(w, r);
   }
@@ -459,7 +459,7 @@ lpg_step lpg_wire_step(lpg_wire *w)
     return LPG_DONE;
   lpg_step need =
       w->phase == LPG_CANCELLING ? step_cancelling(w) : lpg_fetch(w);
-  if (need != LPG_RESULT)
+  if (need != LPG_RESULT || w->chunked)
     w->steps = 0; /* the clock is looked at before each wait and stretch */
   return need;
 }

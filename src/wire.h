@@ -56,6 +56,9 @@ typedef enum lpg_kind {
 
 enum { LPG_ASIDES = 8 };
 
+/* Rows of a chunk, and the bytes of a row that is short. */
+enum { LPG_CHUNK_ROWS = 32, LPG_NARROW_ROW = 4096 };
+
 typedef struct lpg_request {
   lpg_kind kind;
   const char *sql;
@@ -77,6 +80,7 @@ typedef struct lpg_limits {
   double result;   /* bytes of all results of the request */
   bool strict;     /* at the deadline the connection is given up at once */
   bool each;       /* `result` is a row's, not the whole result's */
+  bool narrow;     /* the rows will be short: many may come at once */
   double deadline; /* if it has been set already; else 0 */
 } lpg_limits;
 
@@ -121,8 +125,11 @@ typedef struct lpg_wire {
   bool told;    /* it has answered something */
   bool whole;   /* results come whole, */
   bool by_row;  /* or row by row: said for this command */
+  bool chunked; /* or in chunks of rows, which are under way */
   unsigned steps;
-  double since; /* bytes through the relay since the last whole message */
+  /* Bytes through the relay since the last result; and, but for chunks, since
+   * the last whole message. */
+  double since;
   size_t noticed;
 } lpg_wire;
 
@@ -175,6 +182,14 @@ void lpg_wire_close(lpg_wire *w);
 void lpg_wire_disown(lpg_wire *w);
 
 void lpg_wire_drop_data(lpg_wire *w);
+
+/* PGRES_SINGLE_TUPLE says that more will follow, be it of one row or of a chunk
+ * of them: PGRES_TUPLES_CHUNK, which libpq's headers have from 17 on. */
+static inline ExecStatusType lpg_wire_status(const PGresult *result)
+{
+  ExecStatusType status = PQresultStatus(result);
+  return (int)status == 12 ? PGRES_SINGLE_TUPLE : status;
+}
 
 /* Bytes of a row as it crosses the wire. */
 size_t lpg_wire_row_bytes(const PGresult *result, int row);
