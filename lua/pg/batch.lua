@@ -57,6 +57,8 @@ function batch.is_fault(problem) return getmetatable(problem) == fault_meta end
 
 --- How many a list has: `n`, or up to its last one. Raises for what has no place in it.
 local function length(list, level)
+  local count = core.sequence(list)
+  if count then return count end
   local last = #list -- of what only seems to be a list: none is found in it
   for key in next, list do
     if type(key) == "number" then
@@ -70,8 +72,8 @@ local function length(list, level)
   return math.type(n) == "integer" and n >= 0 and n or last
 end
 
-local function from_list(rows, level)
-  local source = { list = rows, at = 0, total = length(rows, level + 1) }
+local function from_list(rows, total)
+  local source = { list = rows, at = 0, total = total }
   function source.next()
     local at = source.at + 1
     source.at = at
@@ -140,6 +142,8 @@ function batch.source(input, level)
     error("rows must be a list of rows, a table of columns or an iterator, not a " .. type(input),
       level + 1)
   end
+  local count = core.sequence(input) -- nearly always; the rest is for what is wrong, or columns
+  if count then return from_list(input, count) end
   local by_place, by_name
   for key, value in next, input do
     by_place = by_place or math.type(key) == "integer" or key == "n" and type(value) ~= "table"
@@ -149,7 +153,7 @@ function batch.source(input, level)
         :format(tostring(key)), level + 1)
     end
   end
-  if not by_name then return (from_list(input, level + 1)) end
+  if not by_name then return from_list(input, length(input, level + 1)) end
   return (from_columns(input, level + 1)) -- no tail call: levels count frames
 end
 
