@@ -7,8 +7,9 @@ local support = require "spec.support"
 local null, same = pg.null, support.same
 
 describe("a batch", function()
-  --- All that is filled, one group after another, as text: "a=1,2 b=x,y @1,2; ..."
-  local function filled(input, given)
+  --- All that is filled, one group after another, as text: "a=1,2 b=x,y @1,2; ..."; `ahead`:
+  --- while the batch before is looked at.
+  local function fill(input, given, ahead)
     local b = batch.new(batch.source(input, 1), { columns = {} },
       support.merge({ rows = 100, bytes = 1 << 20 }, given))
     local list = {}
@@ -16,6 +17,7 @@ describe("a batch", function()
       local more, problem = b:fill()
       if more == nil then return problem end
       if not more then break end
+      if ahead then b:fill_ahead() end
       local groups = {}
       for i, group in ipairs(b.groups) do
         local parts = {}
@@ -34,6 +36,13 @@ describe("a batch", function()
       end
       list[#list + 1] = table.concat(groups, "; ")
     end
+    return list
+  end
+
+  --- The same, which must not differ when it is filled ahead.
+  local function filled(input, given)
+    local list = fill(input, given)
+    if type(input) == "table" then same(list, fill(input, given, true)) end
     return list
   end
 

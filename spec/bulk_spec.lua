@@ -325,6 +325,25 @@ CREATE TABLE g (id int GENERATED ALWAYS AS IDENTITY, a int,
         { overriding = "user", returning = "id" }))
     end)
 
+    it("stores the same in whatever batches: all but the first are written ahead", function()
+      assert(db:execute [[CREATE TABLE t (place int, b bytea, f float8, n numeric, o bool, s text,
+        j jsonb, at timestamptz, e interval)]])
+      local list = {}
+      for i = 1, 12 do
+        list[i] = { place = i, b = "\0\255\\x" .. i, f = ({ 0.1, 1 / 0, 0 / 0, -0.0 })[i % 4 + 1],
+          n = i % 3 > 0 and ("%d.50"):format(i) or 1e22, o = i % 2 == 0,
+          s = i % 5 > 0 and hostile[i] or null, j = i % 4 > 0 and '{"a":1}' or "null",
+          at = 1e9 + i / 4, e = "1 day" }
+      end
+      local function stored(batch)
+        assert(db:execute "TRUNCATE t")
+        same({ rowCount = 12 }, db:bulk_insert("t", list, { batch = batch, timestamps = "epoch" }))
+        return value "SELECT string_agg(t::text, E'\n' ORDER BY place) FROM t"
+      end
+      local once = stored(12)
+      for batch = 1, 11 do assert.equal(once, stored(batch)) end
+    end)
+
     it("goes by count and by bytes, all of it one transaction", function()
       assert(db:execute "CREATE TABLE b (i int, t text, tx text DEFAULT txid_current()::text)")
       local function batches(list, given)

@@ -107,6 +107,12 @@ static void add(lua_State *L, int slot, Oid oid)
   check(L, list);
 }
 
+void lpg_ask_type(lua_State *L, int slot, Oid oid)
+{
+  begin(L, slot);
+  add(L, slot, oid);
+}
+
 void lpg_ask_described(lua_State *L, int slot, const PGresult *result)
 {
   begin(L, slot);

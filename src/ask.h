@@ -9,8 +9,9 @@
 #include "await.h"
 #include "rows.h"
 
-/* The types that Describe told of are asked about, unless the map of the
- * connection at slot + CONN has them; and those of a plan. e */
+/* A type is asked about, unless the map of the connection at slot + CONN has
+ * it; so are those that Describe told of, and those of a plan. e */
+void lpg_ask_type(lua_State *L, int slot, Oid oid);
 void lpg_ask_described(lua_State *L, int slot, const PGresult *result);
 void lpg_ask_columns(lua_State *L, int slot, const lpg_plan *plan);
 /* Is there something to ask? */

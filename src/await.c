@@ -30,7 +30,7 @@ static lpg_conn *detach(lpg_op *op)
   lpg_conn *c = op->conn;
   op->conn = NULL;
   c->op = NULL;
-  c->held = false;
+  c->held = c->has_meanwhile = false;
   return c;
 }
 
@@ -180,6 +180,19 @@ static void wait(lua_State *L, lpg_op *op, int slot, lpg_step need)
     tick(L, op, slot);
 }
 
+/* The server works: so does the function that was to be called meanwhile. */
+static void work(lua_State *L, lpg_op *op, int slot)
+{
+  op->conn->has_meanwhile = false;
+  lpg_wire_quiet(&op->conn->wire);
+  lua_getiuservalue(L, slot, OP_CONN);
+  lua_getiuservalue(L, -1, LPG_CONN_MEANWHILE);
+  lua_pushnil(L);
+  lua_setiuservalue(L, -3, LPG_CONN_MEANWHILE);
+  let_go(op);
+  lua_callk(L, 0, 0, slot, lpg_await);
+}
+
 /* Rows that pour in without a wait must not shut out hooks and other
  * coroutines. */
 static void breathe(lua_State *L, lpg_op *op, int slot)
@@ -209,7 +222,10 @@ int lpg_await(lua_State *L, int status, lua_KContext context)
     case LPG_READ_WRITE:
       if (op->rest)
         results = op->rest(L, op, slot);
-      if (results == LPG_CONTINUE)
+      if (results == LPG_CONTINUE && need == LPG_READ &&
+          op->conn->has_meanwhile)
+        work(L, op, slot);
+      else if (results == LPG_CONTINUE)
         wait(L, op, slot, need);
       break;
     case LPG_RESULT:
@@ -263,6 +279,19 @@ static int sleep_awhile(lua_State *L)
   return paused(L, LUA_YIELD, 0);
 }
 
+/* core.meanwhile(db, f): f() is called once, while the next statement on the
+ * connection runs, if it has to be waited for. */
+static int meanwhile(lua_State *L)
+{
+  lpg_conn *c = lpg_handle_check(L, 1)->conn;
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  lua_getiuservalue(L, 1, 1);
+  lua_pushvalue(L, 2);
+  lua_setiuservalue(L, -2, LPG_CONN_MEANWHILE);
+  c->has_meanwhile = true;
+  return 0;
+}
+
 void lpg_await_open_library(lua_State *L, int core)
 {
   static const luaL_Reg meta[] = {
@@ -279,4 +308,6 @@ void lpg_await_open_library(lua_State *L, int core)
   lua_rawsetp(L, LUA_REGISTRYINDEX, &tick_key);
   lua_pushcfunction(L, sleep_awhile);
   lua_setfield(L, core, "pause");
+  lua_pushcfunction(L, meanwhile);
+  lua_setfield(L, core, "meanwhile");
 }

@@ -28,11 +28,12 @@ typedef struct lpg_conn {
   lpg_process process;   /* a forked child must not touch the connection */
   const lpg_ceilings *ceilings; /* the host's; the registry keeps them */
   bool closed;                  /* by the program */
-  bool held;     /* an operation works on the wire: closing has to wait */
-  bool has_wait; /* LPG_CONN_WAIT holds a function */
-  bool pooler;   /* something stands between us and the server */
-  bool utf8;     /* the server's own encoding is UTF8 */
-  int encoding;  /* the client's, by libpq's number; -1: not reported */
+  bool held;          /* an operation works on the wire: closing has to wait */
+  bool has_wait;      /* LPG_CONN_WAIT holds a function, */
+  bool has_meanwhile; /* LPG_CONN_MEANWHILE one for the next statement */
+  bool pooler;        /* something stands between us and the server */
+  bool utf8;          /* the server's own encoding is UTF8 */
+  int encoding;       /* the client's, by libpq's number; -1: not reported */
   bool shy; /* text results cannot be trusted here: binary where possible */
   bool readonly;
   enum { LPG_SETTLED, LPG_TABLES, LPG_DDL } unsettled; /* by a transaction */
@@ -78,7 +79,8 @@ enum {
   LPG_CONN_CODECS,     /* by the names of types */
   LPG_CONN_CODED,      /* the same, {OID, functions, ...}: conn_codecs.h */
   LPG_CONN_NAMES,      /* of types, as values say them: named.h */
-  LPG_CONN_VALUES = LPG_CONN_NAMES
+  LPG_CONN_MEANWHILE,  /* a function to call while a statement runs */
+  LPG_CONN_VALUES = LPG_CONN_MEANWHILE
 };
 
 /* What a handle may be used by: the body of a transaction, or whoever has

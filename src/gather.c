@@ -68,8 +68,33 @@ static int gather(lua_State *L)
   return 2;
 }
 
+/* core.sequence(t): how many values it has, if they lie under 1, 2, ... and
+ * there is nothing else in it, nor a length of its own; otherwise nil. Raw
+ * access. */
+static int sequence(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  if (luaL_getmetafield(L, 1, "__len") != LUA_TNIL)
+    return 0;
+  lua_Integer last = (lua_Integer)lua_rawlen(L, 1), count = 0;
+  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
+    int whole;
+    lua_Integer key = lua_tointegerx(L, 2, &whole);
+    if (!whole || lua_type(L, 2) != LUA_TNUMBER || key < 1 || key > last)
+      return 0;
+    count++;
+  }
+  if (count != last)
+    return 0;
+  lua_pushinteger(L, last);
+  return 1;
+}
+
 void lpg_gather_open_library(lua_State *L, int core)
 {
   lua_pushcfunction(L, gather);
   lua_setfield(L, core, "gather");
+  lua_pushcfunction(L, sequence);
+  lua_setfield(L, core, "sequence");
 }

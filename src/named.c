@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ask.h"
 #include "box.h"
 #include "collect.h"
 #include "send.h"
@@ -195,8 +196,11 @@ int lpg_named_ask(lua_State *L, lpg_op *op, int slot)
 
 void lpg_named_take(lua_State *L, int slot, const PGresult *answer)
 {
+  int rows = PQnfields(answer) == 2 ? PQntuples(answer) : 0;
+  for (int row = 0; row < rows; row++) /* may forget the names */
+    lpg_ask_type(L, slot, (Oid)strtoul(PQgetvalue(answer, row, 1), NULL, 10));
   push_names(L, slot + CONN);
-  for (int row = 0; row < PQntuples(answer) && PQnfields(answer) == 2; row++) {
+  for (int row = 0; row < rows; row++) {
     lua_pushstring(L, PQgetvalue(answer, row, 0));
     lua_pushinteger(L, strtoll(PQgetvalue(answer, row, 1), NULL, 10));
     lua_rawset(L, -3);

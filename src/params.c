@@ -25,9 +25,10 @@ typedef struct cell {
 
 /* Does the type decide about the string's bytes, and is it not known, or not
  * known well enough? */
-static bool is_open(const char *bytes, size_t length, Oid known, bool utf8)
+static bool is_open(const char *bytes, size_t length, Oid known, bool sure,
+                    bool utf8)
 {
-  if (known && known != BYTEA)
+  if (known && (known != BYTEA || sure))
     return false;
   return lpg_is_ambiguous(bytes, length, utf8) &&
          (!known || (lpg_could_be_text(bytes, length) &&
@@ -78,7 +79,7 @@ bool lpg_params_need_types(lua_State *L, int first, int count,
       break;
     case LUA_TSTRING:
       bytes = lua_tolstring(L, index, &length);
-      if (is_open(bytes, length, known, utf8))
+      if (is_open(bytes, length, known, signature.sure, utf8))
         return true;
       break;
     }
@@ -96,7 +97,7 @@ bool lpg_params_plain(lua_State *L, int first, int count, const lpg_view *view,
     switch (lua_type(L, i)) {
     case LUA_TSTRING:
       text = lua_tolstring(L, i, &length);
-      if (is_open(text, length, 0, utf8))
+      if (is_open(text, length, 0, false, utf8))
         return false;
       break;
     case LUA_TLIGHTUSERDATA:

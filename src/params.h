@@ -29,6 +29,7 @@ typedef struct lpg_signature {
   int count; /* -1: not known */
   const Oid *types;
   const lpg_typemap *map;
+  bool sure; /* the server has just said so */
 } lpg_signature;
 
 /* Must the server be asked for the parameters' types first? Only for a table

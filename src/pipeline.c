@@ -38,7 +38,7 @@ static bool is_parsed(const lpg_pipeline *p, const lpg_item *one)
 static bool queue(lua_State *L, lpg_op *op, lpg_pipeline *p,
                   const lpg_item *one)
 {
-  static const lpg_signature open = {-1, NULL, NULL};
+  static const lpg_signature open = {-1, NULL, NULL, false};
   int top = lua_gettop(L);
   const int *lengths = one->binary ? lpg_item_lengths(one) : NULL;
   const lpg_statement *s = lpg_text_known(L, TEXTS, one->text);

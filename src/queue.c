@@ -309,7 +309,7 @@ static int keep(lua_State *L, const lpg_statement *s, lpg_action action,
                   .settings = (int)lua_tointeger(L, VALUES + count + 1),
                   .action = (unsigned char)action};
   lpg_signature known = {s ? s->count : -1, s ? s->types : NULL,
-                         handle->conn->types};
+                         handle->conn->types, false};
   lua_getiuservalue(L, HANDLE, 1);
   lpg_named_settle(L, -1, VALUES, count);
   lua_pop(L, 1);
@@ -346,6 +346,7 @@ static int learnt(lua_State *L, int status, lua_KContext context)
   if (!p->open)
     return lpg_raise(L, "the pipeline has ended");
   lpg_handle_check(L, HANDLE);
+  lpg_text_at(p, (int)lua_tointeger(L, VALUES + count))->asked = true;
   lua_getiuservalue(L, -1, LPG_PIPE_TEXTS);
   lua_pushvalue(L, -3);
   lua_rawseti(L, -2, 2 * lua_tointeger(L, VALUES + count) + 2);
@@ -359,12 +360,17 @@ static int convert(lua_State *L, const lpg_item *one)
 {
   const lpg_conn *c = ((const lpg_handle *)lua_touserdata(L, HANDLE))->conn;
   luaL_checkstack(L, one->count + 20, "pipeline");
+  lua_getiuservalue(L, HANDLE, 1);
+  lpg_named_settle(L, -1, VALUES, one->count);
+  lua_pop(L, 1);
   lua_pushinteger(L, one->text);
   lua_pushinteger(L, one->settings);
   lua_getiuservalue(L, HANDLE, LPG_PIPE_HOLDER);
+  const lpg_pipeline *p = lua_touserdata(L, -1);
   lua_getiuservalue(L, -1, LPG_PIPE_TEXTS);
   const lpg_statement *s = lpg_text_known(L, lua_gettop(L), one->text);
-  lpg_signature known = {s ? s->count : -1, s ? s->types : NULL, c->types};
+  lpg_signature known = {s ? s->count : -1, s ? s->types : NULL, c->types,
+                         lpg_text_at(p, one->text)->asked};
   const lpg_view *view =
       &lpg_settings_at(lua_touserdata(L, -3), one->settings)->view;
   if (!c->codecs_due && !c->torn && !(c->shy && !(s && s->seen)) &&

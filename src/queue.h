@@ -45,6 +45,7 @@ typedef struct lpg_text {
   size_t length;
   bool again;   /* it means the same when it is run again */
   bool commits; /* it might, in its middle */
+  bool asked;   /* the server has said what it takes */
 } lpg_text;
 
 typedef struct lpg_pipeline {

@@ -299,7 +299,7 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     if (failed)
       return fail(L, op, slot);
     lpg_ask_learn(L, slot);
-    return described(L, op, slot);
+    return op->described ? described(L, op, slot) : proceed(L, op, slot);
   case LPG_AT_VALUES:
     return give(L, op, slot, lpg_kept_end(L, op, slot));
   case LPG_AT_CODECS:
@@ -310,6 +310,9 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     lpg_forget_undone(L, slot + CONN);
     /* fall through */
   case LPG_AT_NAMES:
+    if (!failed && lpg_ask_any(L, slot))
+      return lpg_ask_send(L, op, slot, LPG_AT_TYPES);
+    /* fall through */
   case LPG_AT_RESTORE:
     return failed ? fail(L, op, slot) : proceed(L, op, slot);
   case LPG_AT_DIAGNOSIS:

@@ -182,8 +182,8 @@ static lpg_statement *record(lua_State *L, lpg_op *op, int slot)
 static lpg_signature signature_of(const lpg_op *op, const lpg_statement *s)
 {
   const lpg_typemap *types = op->settings.own ? NULL : op->conn->types;
-  return s ? (lpg_signature){s->count, s->types, types}
-           : (lpg_signature){-1, NULL, types};
+  return s ? (lpg_signature){s->count, s->types, types, false}
+           : (lpg_signature){-1, NULL, types, false};
 }
 
 /* What was learnt of the types may be out of date: another session may have

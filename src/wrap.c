@@ -50,10 +50,9 @@ static int typed(lua_State *L)
 
 /* core.column(list, type, plain): as pg.array(list, type), plain without
  * codecs, for values that are their rows', not the program's list: the server
- * judges them, by row. */
+ * judges them, by row. The list may be text already. */
 static int column(lua_State *L)
 {
-  luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 3);
   wrap(L, 1, lua_pushfstring(L, "%s[]", type_name(L)));
   lua_pushboolean(L, 1);

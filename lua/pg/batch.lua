@@ -19,6 +19,7 @@ local NONE <const> = { by_name = {}, places = {}, n = 0, width = -2 }
 local NEAR <const> = 4
 
 ---@class pg.Group rows that have the same columns
+---@field signature string
 ---@field names string[]
 ---@field defaults string[] columns that the rows want DEFAULT for
 ---@field columns pg.catalog.Column[]
@@ -26,6 +27,7 @@ local NEAR <const> = 4
 ---@field places integer[] of the rows in the whole input, from 1
 ---@field n integer
 ---@field width integer of columns
+---@field texts string[]? the lists as text, where they were written ahead
 
 ---@class pg.Batch
 ---@field groups pg.Group[] those that have rows now, by their first row
@@ -57,6 +59,8 @@ function batch.is_fault(problem) return getmetatable(problem) == fault_meta end
 
 --- How many a list has: `n`, or up to its last one. Raises for what has no place in it.
 local function length(list, level)
+  local count = core.sequence(list)
+  if count then return count end
   local last = #list -- of what only seems to be a list: none is found in it
   for key in next, list do
     if type(key) == "number" then
@@ -70,8 +74,8 @@ local function length(list, level)
   return math.type(n) == "integer" and n >= 0 and n or last
 end
 
-local function from_list(rows, level)
-  local source = { list = rows, at = 0, total = length(rows, level + 1) }
+local function from_list(rows, total)
+  local source = { list = rows, at = 0, total = total }
   function source.next()
     local at = source.at + 1
     source.at = at
@@ -140,6 +144,8 @@ function batch.source(input, level)
     error("rows must be a list of rows, a table of columns or an iterator, not a " .. type(input),
       level + 1)
   end
+  local count = core.sequence(input) -- nearly always; the rest is for what is wrong, or columns
+  if count then return from_list(input, count) end
   local by_place, by_name
   for key, value in next, input do
     by_place = by_place or math.type(key) == "integer" or key == "n" and type(value) ~= "table"
@@ -149,7 +155,7 @@ function batch.source(input, level)
         :format(tostring(key)), level + 1)
     end
   end
-  if not by_name then return (from_list(input, level + 1)) end
+  if not by_name then return from_list(input, length(input, level + 1)) end
   return (from_columns(input, level + 1)) -- no tail call: levels count frames
 end
 
@@ -172,6 +178,16 @@ local function names_of(row, place)
   table.sort(names)
   table.sort(defaults)
   return names, defaults
+end
+
+local function new_group(relation, signature, names, defaults)
+  local group = { signature = signature, names = names, defaults = defaults, lists = {},
+    by_name = {}, places = {}, n = 0, width = #names, columns = unnest.columns(relation, names) }
+  for i, name in ipairs(names) do
+    group.lists[i] = { n = 0 }
+    group.by_name[name] = group.lists[i]
+  end
+  return group
 end
 
 --- The relation may be older than a column that it lacks: it is asked for once more.
@@ -197,14 +213,9 @@ local function group_for(self, row, place)
     group = nil
   end
   if not group then
-    group = { names = names, defaults = defaults, lists = {}, by_name = {}, places = {}, n = 0,
-      width = #names, columns = unnest.columns(self.relation, names) }
+    group = new_group(self.relation, signature, names, defaults)
     local coded, reason = unnest.coded(group.columns, self.handle)
     if coded then return nil, fault(place, coded, reason) end
-    for i, name in ipairs(names) do
-      group.lists[i] = { n = 0 }
-      group.by_name[name] = group.lists[i]
-    end
     self.known[signature] = group
   end
   if group.n == 0 then self.groups[#self.groups + 1] = group end
@@ -247,7 +258,7 @@ local function put(self, group, row, place)
   local width, bytes = gather(self, group.by_name, row, n, place)
   if not width and bytes then return nil, bytes end
   if width ~= group.width then return false end
-  group.n, group.places[n] = n, place
+  group.n, group.places[n], group.texts = n, place, nil
   return bytes + width * CELL
 end
 
@@ -296,21 +307,36 @@ local function add_alike(self, row, count, bytes)
   local taken, more = core.gather(group.by_name, group.width, rows, first, last, n,
     self.bytes - bytes)
   for i = 1, taken do group.places[n + i] = self.done + count + i end
-  group.n = n + taken
+  group.n, group.texts = n + taken, nil
   if source.list and taken > 0 then source.at = first + taken - 1 end
   return taken, more
 end
 
 -- --- batches ----------------------------------------------------------------
 
---- Groups that had no rows this time are dropped, so that their number stays
---- small whatever comes.
-local function clear(self)
-  self.done, self.count, self.groups = self.done + self.count, 0, {}
+--- Begins a batch after `done` rows. Groups that had no rows the last time are
+--- dropped, so that their number stays small whatever comes.
+local function clear(self, done)
+  self.done, self.count, self.groups = done, 0, {}
   self.usual = NONE
   for signature, group in pairs(self.known) do
     if group.n == 0 then self.known[signature] = nil end
-    group.n = 0
+    group.n, group.texts = 0, nil
+  end
+end
+
+-- Of each there are two: a batch is filled ahead while the one before it is sent.
+local STATE <const> = { "groups", "known", "usual", "count", "done", "bytes_ahead" }
+
+local function swap(self)
+  local other = self.other
+  for _, name in ipairs(STATE) do self[name], other[name] = other[name], self[name] end
+end
+
+--- The groups' lists are as long as they are.
+local function measure(self)
+  for _, group in ipairs(self.groups) do
+    for _, list in ipairs(group.lists) do list.n = group.n end
   end
 end
 
@@ -319,8 +345,13 @@ end
 --- nil and what the iterator answered beside its nil.
 ---@return boolean|nil, any
 function Batch:fill()
-  clear(self)
-  local next_row, limit, count, bytes = self.source.next, self.bytes, 0, 0
+  if self.other.count > 0 then
+    swap(self)
+    self.other.count = 0
+  else
+    clear(self, self.done + self.count)
+  end
+  local next_row, limit, count, bytes = self.source.next, self.bytes, self.count, self.bytes_ahead
   local row, problem = self.ahead, nil
   if row == nil then row, problem = next_row() end
   while row ~= nil and count < self.rows and (bytes < limit or count == 0) do
@@ -334,20 +365,42 @@ function Batch:fill()
     row, problem = next_row()
   end
   if row == nil and problem then return nil, problem end
-  self.ahead, self.count, self.ended = row, count, row == nil
-  for _, group in ipairs(self.groups) do
-    for _, list in ipairs(group.lists) do list.n = group.n end
-  end
+  self.ahead, self.count, self.ended, self.bytes_ahead = row, count, row == nil, 0
+  measure(self)
   return count > 0
+end
+
+--- The same ahead of time, as far as nobody is asked: rows of a list that are like the
+--- last ones, and plain. The batch that is filled stays as it is.
+function Batch:fill_ahead()
+  local like, row, done = self.usual, self.ahead, self.done + self.count
+  if self.ended or self.check or not self.source.list or like == NONE then return end
+  swap(self)
+  clear(self, done)
+  local group = self.known[like.signature]
+    or new_group(self.relation, like.signature, like.names, like.defaults)
+  self.known[like.signature], self.groups[1], self.usual = group, group, group
+  self.count, self.bytes_ahead = add_alike(self, row, 0, 0)
+  if self.count > 0 then self.ahead = nil end
+  if self.count == self.rows or self.bytes_ahead >= self.bytes
+    or self.source.at == self.total then
+    measure(self)
+    group.texts = {}
+    for i, column in ipairs(group.columns) do
+      group.texts[i] = unnest.text(column, group.lists[i], self.handle)
+    end
+  end
+  swap(self)
 end
 
 --- Rows as they have to be written to another relation than was thought.
 ---@param relation pg.catalog.Relation
 function Batch:adapt(relation)
   self.relation = relation
-  for _, groups in ipairs { self.known, self.groups } do
+  for _, groups in ipairs { self.known, self.groups, self.other.known } do
     for _, group in pairs(groups) do
       group.columns, group.statement = unnest.columns(relation, group.names), nil
+      group.texts = nil
     end
   end
 end
@@ -368,7 +421,8 @@ function batch.new(source, relation, given)
   return setmetatable({ source = source, total = source.total, relation = relation,
     rows = given.rows, bytes = given.bytes, check = given.check, ordered = given.ordered,
     renew = given.renew, handle = given.handle, known = {}, groups = {}, count = 0,
-    done = 0, ended = false, one = {} }, Batch)
+    done = 0, bytes_ahead = 0, ended = false, one = {},
+    other = { known = {}, groups = {}, count = 0, done = 0, bytes_ahead = 0 } }, Batch)
 end
 
 return batch

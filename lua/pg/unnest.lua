@@ -66,10 +66,19 @@ end
 
 --- A list of values, its length in `n`, as the parameter of its column.
 ---@param column pg.catalog.Column
----@param list table
+---@param list table|string the same as text, of unnest.text
 ---@return table
 function unnest.parameter(column, list)
   return core.column(list, column.native or "text", not column.native)
+end
+
+--- A list of values as PostgreSQL writes it; nil: the parameter will say why not.
+---@param column pg.catalog.Column
+---@param list table
+---@param handle? pg.Connection whose settings count
+---@return string?
+function unnest.text(column, list, handle)
+  return (core.text(list, (column.native or "text") .. "[]", handle))
 end
 
 local function unwrap(column, wrapper, handle)

@@ -47,29 +47,32 @@ function writer.late(db, text)
 end
 
 local function parameters(group, values)
+  local texts = group.texts or {}
   for i, column in ipairs(group.columns) do
-    values[i] = unnest.parameter(column, group.lists[i])
+    values[i] = unnest.parameter(column, texts[i] or group.lists[i])
   end
   if #group.columns == 0 then values[1] = group.n end
   return values
 end
 
---- Runs the statement of a group, or of a part of one.
+--- Runs the statement of a group, or of a part of one. While the server works on the
+--- last one of a batch, the next batch is made.
 ---@return pg.Result|nil, pg.Error?
-local function send(job, tx, group)
+local function send(job, tx, group, last)
   local statement = group.statement
   if not statement then
     local text, values = job.build(job, group)
     if not text then return nil, writer.refuse(tx, values) end
     statement = { query = text, parameters = values }
     group.statement = statement
-    parameters(group, values)
-  elseif #group.columns == 0 then
-    statement.parameters[1] = group.n
   end
+  parameters(group, statement.parameters)
   if job.ends then
     statement.timeout = left(job)
     if statement.timeout <= 0 then return writer.late(tx, statement.query) end
+  end
+  if last and not job.batch.ended then
+    core.meanwhile(tx, function() job.batch:fill_ahead() end)
   end
   return tx:execute(statement)
 end
@@ -253,7 +256,7 @@ end
 local function send_batch(job, tx, totals)
   local results = {}
   for i, group in ipairs(job.batch.groups) do
-    local result, err = send(job, tx, group)
+    local result, err = send(job, tx, group, i == #job.batch.groups)
     if not result then return nil, err, group end
     results[i] = result
   end
