@@ -75,7 +75,7 @@ check: deps # every check runs, and any failure counts
 sanitize: deps # a Lua that preloads libasan, first in PATH for the specs' child processes too
 	@$(MAKE) -s build OUT=build/asan CFLAGS='-O1 -g $(SANITIZE)'
 	@mkdir -p build/asan/bin; $(CC) -shared -fPIC -o build/asan/forget.so spec/tools/forget_preload.c
-	@printf '%s\n' '#!/bin/sh' 'exec env LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so):$(CURDIR)/build/asan/forget.so \
+	@printf '%s\n' '#!/bin/sh' 'exec env LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so):$(CURDIR)/build/asan/forget.so$${LD_PRELOAD:+:$$LD_PRELOAD} \
 	  $(LUA) "$$@"' >build/asan/bin/$(notdir $(LUA)); chmod +x build/asan/bin/$(notdir $(LUA))
 	@PATH="$(CURDIR)/build/asan/bin:$$PATH" ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	  LSAN_OPTIONS=suppressions=$(CURDIR)/spec/tools/lsan.supp:print_suppressions=0 $(MAKE) -s specs OUT=build/asan LUA=$(notdir $(LUA))
@@ -89,9 +89,9 @@ apicheck: deps # in a Lua that aborts when its C API is misused; slow: T=spec/x_
 fuzz: deps # the codecs under clang's libFuzzer; SECONDS=60 for each target, TARGETS=json for one
 	@INCLUDES='$(INCLUDES)' LIBS='$(LIBS)' sh spec/tools/fuzz.sh $(OUT)/fuzz $(or $(SECONDS),60) $(JOBS) $(TARGETS)
 
-bench: deps build # ROUNDS=1 for a quick look; W=memory for peak memory instead
-	@mkdir -p build/bench; $(CC) $(STANDARD) -O2 -o build/bench/raw spec/bench/raw.c $(LIBS)
-	@$(WITH_LUA) spec/bench/$(or $(W),run).lua build $(LUA)
+bench: deps build # W=rows,lookup, W=linear or W=memory for some; ROUNDS=1: quick; PEERS=0: without
+	@mkdir -p $(OUT)/bench; $(CC) $(STANDARD) -O2 -o $(OUT)/bench/raw spec/bench/raw*.c $(LIBS)
+	@$(WITH_LUA) spec/bench/run.lua $(OUT)/bench $(W)
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/lib/lua/5.4/pg $(DESTDIR)$(PREFIX)/share/lua/5.4

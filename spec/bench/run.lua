@@ -1,94 +1,156 @@
 -- SPDX-License-Identifier: MIT
--- run: the module beside raw libpq in the same run: interleaved rounds in
--- fresh processes on a throwaway server, medians, ratios. `make bench`.
+-- run: `make bench`. The module beside raw libpq and what peers are installed, on a throwaway
+-- server. run.lua <folder> [works]: the folder has the program `raw` and gets the Markdown files;
+-- works are names of lines.lua, or `linear` (or one of its series), or `memory`. Environment:
+-- ROUNDS (5), SCALE (1: of the numbers of rows), PEERS (0: none; or names), INSTRUCTIONS (0: none),
+-- PIN (1: server and programs on a core each). Tables go to stdout, progress to stderr.
+local compare = require "spec.bench.compare"
+local linear = require "spec.bench.linear"
+local lines = require "spec.bench.lines"
+local measure = require "spec.bench.measure"
+local pg = require "pg"
+local report = require "spec.bench.report"
 local throwaway = require "pg.throwaway"
 
-local OUT, LUA = arg[1], arg[2]
-local ROUNDS = tonumber(os.getenv "ROUNDS" or 5)
-local WORKLOADS = {
-  { name = "int", title = "SELECT $1::int", times = 20000, unit = "queries" },
-  { name = "lookup", title = "key lookup, 8 columns", times = 20000, unit = "queries" },
-  { name = "prepared", title = "  beside prepared", times = 20000, unit = "queries" },
-  { name = "rows", title = "100,000 rows x 4", times = 5, unit = "rows", per = 100000 },
-  { name = "each", title = "  by db:each", times = 10, unit = "rows", per = 100000 },
-  { name = "insert", title = "bulk insert, 3 columns", times = 3, unit = "rows", per = 100000 },
-  { name = "pipeline", title = "10,000 pipelined inserts", times = 30, unit = "rows", per = 10000 },
-  { name = "pipeline", module = "singly", title = "  and one by one", times = 1, unit = "rows",
-    per = 10000 },
-  { name = "copy_in", title = "COPY in, text", times = 5, unit = "rows", per = 100000 },
-  { name = "copy_in", module = "copy_list", title = "  from rows", times = 5, unit = "rows",
-    per = 100000 },
-  { name = "copy_out", title = "COPY out, text", times = 10, unit = "rows", per = 100000 },
-  { name = "copy_rows", title = "COPY out, decoded", times = 10, unit = "rows", per = 100000 },
-}
+local FOLDER <const>, WORKS <const> = arg[1], arg[2] or ""
+local LUA <const> = os.getenv "LUA" or "lua5.4"
+local function setting(name, default) return tonumber(os.getenv(name) or default) end
+local ROUNDS <const>, SCALE <const> = setting("ROUNDS", 5), setting("SCALE", 1)
+local TERMINAL <const> = measure.exists "test -t 2 <&2"
 
-local SCHEMA = [[
-CREATE TABLE bench_lookup AS
-  SELECT i AS id, 'name ' || i AS name, 'user' || i || '@example.com' AS email, i % 2 = 0 AS active,
-         i * 1.5::float8 AS score, '2026-01-15T10:30:00Z'::timestamptz AS created_at,
-         (i * 100)::int8 AS total, NULL::text AS note
-    FROM generate_series(1, 1000) AS i;
-ALTER TABLE bench_lookup ADD PRIMARY KEY (id);
-CREATE TABLE bench_rows AS
-  SELECT i::int8 AS id, 'some text ' || i AS name, i / 7.0::float8 AS score, i % 2 = 0 AS active
-    FROM generate_series(1, 100000) AS i;
-CREATE UNLOGGED TABLE bench_logs (level text, message text, created_at timestamp);
-ANALYZE;]]
-
-local server <close> = assert(throwaway.start { tcp = true })
-local db <close> = assert(require("pg").connect(server.options))
-assert(db:execute(SCHEMA))
-local host, port = server.tcp.host, server.tcp.port
-local environment = ("PGHOST=%s PGPORT=%d PGUSER=postgres PGDATABASE=postgres PGPASSWORD='%s' ")
-  :format(host, port, server.tcp.password)
-local module = ("%s LUA_PATH='%s' LUA_CPATH='%s' %%s %s spec/bench/module.lua %%s %%d")
-  :format(environment, package.path, package.cpath, LUA)
-local raw = ("%s %%s %s/bench/raw %%s %%d"):format(environment, OUT)
-
-local function capture(template, prefix, name, times)
-  local pipe <close> = assert(io.popen(template:format(prefix, name, times) .. " 2>&1"))
-  return pipe:read "a"
+local function say(text)
+  if TERMINAL then io.stderr:write "\r\27[K" end
+  print(text)
+  io.stdout:flush()
 end
 
-local function measure(template, work)
-  local text = capture(template, "", template == module and work.module or work.name, work.times)
-  local units, wall, cpu = text:match "^(%d+) ([%d.]+) ([%d.]+)"
-  assert(units, text)
-  return { wall = tonumber(wall), cpu = tonumber(cpu) }
+local function progress(text)
+  io.stderr:write(TERMINAL and "\r\27[K" or "", text, TERMINAL and "" or "\n")
 end
 
-local function median(list, field)
-  local values = {}
-  for i, item in ipairs(list) do values[i] = item[field] end
-  table.sort(values)
-  return values[(#values + 1) // 2]
-end
-
---- Instructions a unit, from two runs of different length.
-local function instructions(template, work)
-  local function count(times)
-    local text = capture(template, "valgrind --tool=callgrind --callgrind-out-file=/dev/null",
-      work.name, times)
-    local digits = text:match "Collected : (%d+)"
-    return digits and tonumber(digits)
+--- The lines of the works named; raises for a name that none has.
+local function chosen(names)
+  if names == "" then return lines end
+  local wanted, known, list = {}, {}, {}
+  for name in names:gmatch "[^%s,]+" do wanted[name] = true end
+  for _, line in ipairs(lines) do
+    if wanted[line.name] then list[#list + 1] = line end
+    known[#known + 1] = not known[line.name] and line.name or nil
+    known[line.name] = true
   end
-  local few, many = work.per and 1 or 100, work.per and 2 or 600
-  local a, b = count(few), count(many)
-  return a and b and (b - a) / ((many - few) * (work.per or 1))
+  for name in pairs(wanted) do
+    if not known[name] then
+      local all = table.concat(known, ", ")
+      error(("no work %s; there are: %s, linear, memory"):format(name, all), 0)
+    end
+  end
+  return list
 end
 
-print(("%-24s %12s %12s %8s %10s %10s %8s %10s %10s %8s"):format("workload", "raw/s", "module/s",
-  "ratio", "raw us", "module us", "CPU", "raw instr", "mod instr", "ratio"))
-for _, work in ipairs(WORKLOADS) do
-  local raws, modules = {}, {}
-  for round = 1, ROUNDS do
-    raws[round] = measure(raw, work)
-    modules[round] = measure(module, work)
-  end
-  local units = work.times * (work.per or 1)
-  local a, b = units / median(raws, "wall"), units / median(modules, "wall")
-  local c, d = median(raws, "cpu") / units * 1e6, median(modules, "cpu") / units * 1e6
-  local e, f = instructions(raw, work), instructions(module, work)
-  print(("%-24s %12.0f %12.0f %8.3f %10.3f %10.3f %8.3f %10.0f %10.0f %8.2f"):format(work.title, a,
-    b, b / a, c, d, d / c, e or 0, f or 0, e and f and f / e or 0))
+local notes <const> = {} -- said, and written below the tables
+
+local function note(text)
+  notes[#notes + 1] = text
+  say(text)
 end
+
+--- The peers that are installed; notes which are not.
+local function peers()
+  local wanted <const> = os.getenv "PEERS" or ""
+  local load = wanted ~= "0" and loadfile "spec/bench/peers/init.lua"
+  local list = {}
+  for _, peer in ipairs(load and load() or list) do
+    if wanted == "" or ("," .. wanted .. ","):find("," .. peer.name .. ",", 1, true) then
+      if measure.exists("( " .. peer.probe .. " )") then
+        list[#list + 1] = peer
+      else
+        note(peer.name .. ": not installed, skipped")
+      end
+    end
+  end
+  return list
+end
+
+--- A server for so many connections.
+local function served(connections)
+  return assert(throwaway.start { tcp = true, settings = {
+    TimeZone = "UTC", jit = false, autovacuum = false, shared_buffers = "512MB",
+    max_wal_size = "4GB", max_connections = connections,
+  } })
+end
+
+local function fill(db)
+  local file <close> = assert(io.open "spec/bench/schema.sql")
+  local sql <const> = file:read("a"):gsub("{(%d+)}", function(count)
+    return ("%d"):format(math.max(1, math.floor(tonumber(count) * SCALE)))
+  end)
+  assert(db:execute(sql))
+  assert(db:execute "VACUUM ANALYZE")
+  assert(db:execute "CHECKPOINT")
+end
+
+--- The postmaster to the first core; what it starts from now on stays there.
+local function pin(db)
+  local pid = assert(db:query "SELECT pg_read_file('postmaster.pid') AS text").rows[1].text
+    :match "^%d+"
+  return measure.exists("taskset -cp 0 " .. pid)
+end
+
+local function command()
+  local words = { "make bench" }
+  if WORKS ~= "" then words[2] = "W=" .. WORKS end
+  for _, name in ipairs { "ROUNDS", "SCALE", "PEERS", "INSTRUCTIONS", "PIN" } do
+    local value = os.getenv(name)
+    if value then words[#words + 1] = name .. "=" .. value end
+  end
+  return table.concat(words, " ")
+end
+
+local LEGEND <const> = [[
+raw: the same work in C on libpq alone, values looked at but not converted. Ratio: module to raw,
+the median of the rounds' ratios, min..max of them. CPU: the client's, microseconds a unit. Instr.:
+instructions a unit in the client's process, by callgrind. Peak: over the idle process.]]
+
+--- What was measured on what: printed, and kept for the page.
+local function about(db, job, pinned)
+  local texts = report.circumstances(db, LUA, command())
+  if pinned then texts[#texts + 1] = "server and programs on a core each" end
+  if job.instructions and not job.measure.counts then
+    texts[#texts + 1] = "valgrind: not installed, instructions skipped"
+  end
+  for _, text in ipairs(texts) do say(text) end
+  return "- " .. table.concat(texts, "\n- ") .. "\n"
+end
+
+--- Tables and notes as a page of Markdown.
+local function write(name, head, sheets)
+  local parts = { head }
+  for _, sheet in ipairs(sheets) do parts[#parts + 1] = sheet:markdown() end
+  for _, text in ipairs(notes) do parts[#parts + 1] = "- " .. text end
+  local path <const> = ("%s/%s.md"):format(FOLDER, name)
+  report.write(path, parts)
+  say("\nwritten to " .. path)
+end
+
+local function main()
+  local list = not linear.has(WORKS) and chosen(WORKS)
+  local server <close> = served(list and 20 or 1020)
+  local db <close> = assert(pg.connect(server.options))
+  progress "filling the tables"
+  fill(db)
+  local pinned = os.getenv "PIN" == "1" and pin(db)
+  local measured <close> = measure.new(server, SCALE, pinned)
+  local job = {
+    rounds = ROUNDS, scale = SCALE, instructions = setting("INSTRUCTIONS", 1) > 0,
+    measure = measured, say = say, note = note, progress = progress,
+    programs = { raw = FOLDER .. "/raw", module = LUA .. " spec/bench/module.lua" },
+  }
+  local head = about(db, job, pinned)
+  if not list then return write("linear", head, linear.run(WORKS, job)) end
+  job.peers = peers()
+  say(LEGEND .. "\n")
+  write("results", head .. "\n" .. LEGEND .. "\n", { compare.run(list, job) })
+end
+
+if WORKS == "memory" then return dofile "spec/bench/memory.lua" end
+main()
