@@ -193,33 +193,42 @@ end)
 describe("the names at the server", function()
   it("are bounded, whatever number of texts takes turns", function()
     local most = 0
-    for i = 1, 1200 do
+    for i = 1, 3500 do
       for _ = 1, 5 do rows("SELECT $1::int + " .. i, i) end
       if i % 50 == 0 then most = math.max(most, names()) end
     end
-    assert.is_true(most > 100 and most <= 520, most)
+    assert.is_true(most > 1000 and most <= 2010, most)
+  end)
+
+  it("are kept, of 1,000 texts that take turns", function()
+    for _ = 1, 7 do
+      for i = 1, 1000 do rows("SELECT $1::int + " .. i, i) end
+    end
+    assert.equal(1000, names())
+    assert.equal(1000, value(db, [[
+      SELECT max(split_part(name, '_', 3)::int) FROM pg_prepared_statements]]))
   end)
 
   it("are bounded in a transaction, and closed after it", function()
     assert(db:execute "BEGIN")
-    for i = 1, 1200 do
+    for i = 1, 4500 do
       for _ = 1, 5 do rows("SELECT $1::int + " .. i, i) end
     end
-    assert.is_true(names() <= 1024, names())
+    assert.is_true(names() <= 3020, names())
     assert(db:execute "COMMIT")
     for _ = 1, 200 do rows "SELECT 1" end
-    assert.is_true(names() <= 520, names())
+    assert.is_true(names() <= 2010, names())
   end)
 
   it("are of short texts only", function()
     local long = "SELECT 1 -- " .. ("x"):rep(40000)
     often(function() rows(long) end)
     assert.equal(0, names())
-    for i = 1, 40 do
+    for i = 1, 80 do
       for _ = 1, 5 do rows(("SELECT %d -- %s"):format(i, ("x"):rep(31000))) end
     end
     for _ = 1, 20 do rows "SELECT 1" end
-    assert.is_true(names() <= 35, names())
+    assert.is_true(names() <= 70, names())
   end)
 
   it("are nobody else's: two connections share none", function()

@@ -13,7 +13,7 @@
 
 /* Runs before it pays: Parse and Bind of their own cost a plan. Names that a
  * long transaction may leave to be closed after it. */
-enum { RUNS = 4, RETIRED = 256 };
+enum { RUNS = 4, RETIRED = 1000 };
 
 /* No pooler is asked to close one: it never has more of a client. */
 enum { POOLER_NAMES = 512 };

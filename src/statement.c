@@ -8,7 +8,7 @@
 #include "conn.h"
 
 /* A generation's bound; two are held. Longer texts are not remembered. */
-enum { GENERATION = 256, GENERATION_BYTES = 512 * 1024, LONGEST = 32 * 1024 };
+enum { GENERATION = 1000, GENERATION_BYTES = 1024 * 1024, LONGEST = 32 * 1024 };
 enum { YOUNG = 1, OLD, COUNT, BYTES };
 
 static bool among(const char *word, const char *const *words)
@@ -54,6 +54,18 @@ bool lpg_statement_takes_learnt(const lpg_statement *s)
     if (s->types[i] && !lpg_type_find(s->types[i]))
       return true;
   return false;
+}
+
+/* How many texts more a generation has when this one is kept (or forgotten). */
+static int difference(lua_State *L, int cache, int sql, bool forget)
+{
+  bool there = false;
+  if (lua_rawgeti(L, cache, YOUNG) == LUA_TTABLE) {
+    lua_pushvalue(L, sql);
+    there = lua_rawget(L, -2) != LUA_TNIL;
+  }
+  lua_settop(L, cache);
+  return forget ? -there : !there;
 }
 
 static lua_Integer tally(lua_State *L, int cache, int field, lua_Integer add)
@@ -142,13 +154,14 @@ void lpg_statement_keep(lua_State *L, int conn, int sql)
   int statement = lua_gettop(L), cache = statement + 1;
   if (length <= LONGEST) {
     lua_getiuservalue(L, conn, LPG_CONN_STATEMENTS);
-    lua_Integer count = tally(L, cache, COUNT, 1);
-    lua_Integer bytes = tally(L, cache, BYTES, (lua_Integer)length);
+    bool forget = lua_isnil(L, statement);
+    int more = difference(L, cache, sql, forget);
+    lua_Integer count = tally(L, cache, COUNT, more);
+    lua_Integer bytes = tally(L, cache, BYTES, more * (lua_Integer)length);
     if (lua_rawgeti(L, cache, YOUNG) != LUA_TTABLE || count > GENERATION ||
         bytes > GENERATION_BYTES)
       age(L, conn, cache);
     lua_settop(L, cache);
-    bool forget = lua_isnil(L, statement);
     if (lua_rawgeti(L, cache, OLD) == LUA_TTABLE) {
       lua_pushvalue(L, sql);
       bool there = lua_rawget(L, -2) != LUA_TNIL;
