@@ -38,6 +38,33 @@ describe("an array", function()
     end
   end)
 
+  it("comes whole and in order, however long", function()
+    for _, size in ipairs { 1, 127, 128, 129, 300 } do
+      local plain, quoted, nested = {}, {}, {}
+      for i = 1, size do
+        plain[i], quoted[i], nested[i] = i, "a " .. i, { i, -i }
+      end
+      local text, binary = values.both(db, ([[ARRAY(SELECT generate_series(1, %d)) AS plain,
+        ARRAY(SELECT 'a ' || i FROM generate_series(1, %d) AS i) AS quoted,
+        ARRAY(SELECT ARRAY[i, -i] FROM generate_series(1, %d) AS i) AS nested]])
+        :format(size, size, size))
+      local expected = { plain = plain, quoted = quoted, nested = nested, paying = "" }
+      assert.is_true(exactly(expected, text), size)
+      assert.is_true(exactly(expected, binary), size)
+    end
+  end)
+
+  it("is read by the delimiter that its type has", function()
+    assert(db:execute [[CREATE TYPE piped;
+      CREATE FUNCTION piped_in(cstring) RETURNS piped IMMUTABLE STRICT
+        LANGUAGE internal AS 'textin';
+      CREATE FUNCTION piped_out(piped) RETURNS cstring IMMUTABLE STRICT
+        LANGUAGE internal AS 'textout';
+      CREATE TYPE piped (INPUT = piped_in, OUTPUT = piped_out, LIKE = text, DELIMITER = '|')]])
+    local row = assert(db:query "SELECT '{a,b|c;d|\"|\"}'::piped[] AS list").rows[1]
+    assert.same({ "a,b", "c;d", "|" }, row.list)
+  end)
+
   it("that is empty encodes as [], and its emptiness passes back, whatever its type", function()
     for _, type in ipairs { "int", "text", "bytea", "jsonb", "point", "timestamptz", "float8" } do
       local text, binary = values.both(db, ("'{}'::%s[] AS list"):format(type))
@@ -138,6 +165,7 @@ describe("a view of values", function()
       { "9223372036854775808", 2.0 ^ 63 }, { "-9223372036854775808.0", math.mininteger },
       { "1e300", 1e300 }, { "1e400", math.huge }, { "-1e400", -math.huge }, { "1e-400", 0.0 },
       { "NaN", 0 / 0 }, { "0.1", 0.1 }, { "123456789012345678.9", 123456789012345678.9 },
+      { "48.20100000000000000000", 48.201 }, { "0.00014285714285714287", 0.00014285714285714287 },
     }
     local numbers = db:with { numeric = "number" }
     for _, case in ipairs(cases) do

@@ -14,6 +14,10 @@
 static const char malformed[] = "not an array";
 static const char too_deep[] = "an array of more than six dimensions";
 
+/* Elements of a list in text that wait on the Lua stack until it closes, so
+ * that its table is made in the size it needs. */
+enum { WAITING = 128 };
+
 typedef struct reader {
   lua_State *L;
   const lpg_type *element;
@@ -24,15 +28,14 @@ typedef struct reader {
   int32_t lower[LPG_DIMENSIONS];
   int leaf; /* the depth at which elements stand; 0: none seen yet */
   int box;  /* the stack slot of big scratch space */
-  size_t sizes[LPG_DIMENSIONS + 1]; /* of the last list at each depth */
   char *big;
   char small[256];
 } reader;
 
 /* Nested lists and the reader's own slots. */
-static void make_room(lua_State *L)
+static void make_room(lua_State *L, int waiting)
 {
-  luaL_checkstack(L, 2 * LPG_DIMENSIONS + 8, "decoding an array");
+  luaL_checkstack(L, waiting + 2 * LPG_DIMENSIONS + 8, "decoding an array");
 }
 
 static lpg_type string_row(void)
@@ -95,14 +98,16 @@ static const char *read_quoted(reader *r)
   return decode_copy(r, copy, (size_t)(out - copy));
 }
 
+static const bool is_mark[256] = {['"'] = true, ['{'] = true, ['}'] = true};
+
 static const char *read_plain(reader *r)
 {
   const char *first = r->at, *at = first;
-  while (at < r->end && *at != r->delimiter && *at != '}') {
-    if (*at == '{' || *at == '"')
-      return malformed;
+  const char delimiter = r->delimiter;
+  while (at < r->end && *at != delimiter && !is_mark[(unsigned char)*at])
     at++;
-  }
+  if (at < r->end && *at != delimiter && *at != '}')
+    return malformed;
   size_t length = (size_t)(at - first);
   if (length == 0)
     return malformed;
@@ -129,25 +134,26 @@ static const char *read_element(reader *r, int depth)
   return *r->at == '"' ? read_quoted(r) : read_plain(r);
 }
 
-/* How many elements the list that begins here has: exact where none is quoted
- * or a list, otherwise as many as its elder sibling. Never more than bytes. */
-static size_t guess_size(const reader *r, int depth)
+/* How many elements are left of a long list: exact where none is quoted or a
+ * list, otherwise some of them. Never more than bytes. */
+static size_t guess_rest(const reader *r)
 {
   size_t size = 1;
-  for (const char *at = r->at; at < r->end; at++) {
+  for (const char *at = r->at; at < r->end && *at != '}'; at++)
     if (*at == r->delimiter)
       size++;
-    else if (*at == '}')
-      return size;
     else if (*at == '"' || *at == '{')
       break;
-  }
-  return r->sizes[depth];
+  return size;
 }
 
-static int table_size(size_t size)
+/* Stores `count` elements from the top into a new table of this size. */
+static void store(reader *r, int slot, int count, size_t size)
 {
-  return size < 1 << 27 ? (int)size : 1 << 27;
+  lua_createtable(r->L, size < 1 << 27 ? (int)size : 1 << 27, 0);
+  lua_replace(r->L, slot);
+  for (; count > 0; count--)
+    lua_rawseti(r->L, slot, count);
 }
 
 /* From behind the opening brace to behind the closing one. On failure there
@@ -156,7 +162,9 @@ static const char *read_list(reader *r, int depth)
 {
   if (depth > LPG_DIMENSIONS)
     return too_deep;
-  lua_createtable(r->L, table_size(guess_size(r, depth)), 0);
+  make_room(r->L, WAITING);
+  lua_pushnil(r->L);
+  int slot = lua_gettop(r->L);
   for (lua_Integer n = 1;; n++) {
     const char *wrong;
     if (r->at < r->end && *r->at == '{') {
@@ -167,16 +175,19 @@ static const char *read_list(reader *r, int depth)
     }
     if (wrong)
       return wrong;
-    lua_rawseti(r->L, -2, n);
+    if (n > WAITING)
+      lua_rawseti(r->L, slot, n);
     if (r->at == r->end)
       return malformed;
     char mark = *r->at++;
-    if (mark == '}') {
-      r->sizes[depth] = (size_t)n;
-      return NULL;
-    }
-    if (mark != r->delimiter)
+    if (mark != '}' && mark != r->delimiter)
       return malformed;
+    if (mark == '}' && n <= WAITING)
+      store(r, slot, (int)n, (size_t)n);
+    else if (n == WAITING)
+      store(r, slot, WAITING, WAITING + guess_rest(r));
+    if (mark == '}')
+      return NULL;
   }
 }
 
@@ -246,7 +257,7 @@ const char *lpg_array_text(lua_State *L, const lpg_type *type,
   reader r;
   if (!lpg_deepen(view, &r.view))
     return lpg_too_deep;
-  make_room(L);
+  make_room(L, 0);
   lua_pushnil(L);
   r.L = L;
   r.element = element ? element : &string;
@@ -258,7 +269,6 @@ const char *lpg_array_text(lua_State *L, const lpg_type *type,
     r.lower[i] = 1;
   r.leaf = 0;
   r.box = lua_gettop(L);
-  memset(r.sizes, 0, sizeof r.sizes);
   r.big = NULL;
   const char *wrong = read_text(&r);
   if (wrong)
@@ -270,30 +280,42 @@ const char *lpg_array_text(lua_State *L, const lpg_type *type,
 
 /* The binary form. */
 
+/* The elements of a list, whose table is on the top. */
+static const char *read_elements(reader *r, lpg_span *from, int32_t count)
+{
+  lpg_span s = *from; /* kept in registers */
+  lpg_decode *decode = r->element->binary;
+  for (int32_t i = 1; i <= count; i++) {
+    int32_t length = (int32_t)lpg_u32(&s);
+    const unsigned char *bytes = s.at;
+    if (length > 0)
+      lpg_take(&s, (size_t)length);
+    if (s.short_ || length < -1)
+      return malformed;
+    const char *wrong = NULL;
+    if (length == -1)
+      lua_pushlightuserdata(r->L, NULL);
+    else
+      wrong = decode(r->L, r->element, &r->view, (const char *)bytes,
+                     (size_t)length);
+    if (wrong)
+      return wrong;
+    lua_rawseti(r->L, -2, i);
+  }
+  *from = s;
+  return NULL;
+}
+
 static const char *read_dimension(reader *r, lpg_span *s, const int32_t *sizes,
                                   int left)
 {
   lua_createtable(r->L, sizes[0], 0);
+  if (left == 1)
+    return read_elements(r, s, sizes[0]);
   for (int32_t i = 1; i <= sizes[0]; i++) {
-    if (left > 1) {
-      const char *wrong = read_dimension(r, s, sizes + 1, left - 1);
-      if (wrong)
-        return wrong;
-    } else {
-      int32_t length = (int32_t)lpg_u32(s);
-      const unsigned char *bytes =
-          length > 0 ? lpg_take(s, (size_t)length) : s->at;
-      if (s->short_ || length < -1)
-        return malformed;
-      const char *wrong = NULL;
-      if (length == -1)
-        lua_pushlightuserdata(r->L, NULL);
-      else
-        wrong = r->element->binary(r->L, r->element, &r->view,
-                                   (const char *)bytes, (size_t)length);
-      if (wrong)
-        return wrong;
-    }
+    const char *wrong = read_dimension(r, s, sizes + 1, left - 1);
+    if (wrong)
+      return wrong;
     lua_rawseti(r->L, -2, i);
   }
   return NULL;
@@ -343,7 +365,7 @@ const char *lpg_array_binary(lua_State *L, const lpg_type *type,
     return lpg_too_deep;
   if (!r.element->binary)
     return "an array whose elements have no known binary form";
-  make_room(L);
+  make_room(L, 0);
   int top = lua_gettop(L);
   const char *wrong = read_binary(&r, bytes, length);
   if (wrong)

@@ -17,8 +17,9 @@
 #include <lua.h>
 #include <string.h>
 
-#include "codec.h"
 #include "codec_json.h"
+#include "codec_rows.h"
+#include "codec_text.h"
 
 enum {
   DEPTH_LIMIT = 1000, /* containers open at once; lua-cjson's limit */
@@ -28,47 +29,57 @@ enum {
 
 typedef struct container {
   int slot;
+  int room; /* for members that wait */
   bool is_object;
+  bool made; /* its table is in the slot */
 } container;
 
+/* Where a function has read to is what it answers: NULL with the fault named.
+ */
 typedef struct reader {
   lua_State *L;
-  const char *at, *end;
+  const char *end;
   const char *fault;
   int list_mark; /* the slot of the metatable that marks a list */
   int depth;
   container open[DEPTH_LIMIT];
 } reader;
 
-static bool fail(reader *r, const char *fault)
+static const char *fail(reader *r, const char *fault)
 {
   r->fault = fault;
-  return false;
+  return NULL;
+}
+
+/* Names the fault where something else was expected. */
+static const char *fail_at(reader *r, const char *at, const char *fault)
+{
+  return fail(r, at < r->end ? fault : "not valid JSON: it ends too early");
 }
 
 /* The next byte, or NUL at the end, which is as little JSON as the end is. */
-static inline char peek(const reader *r)
+static inline char peek(const reader *r, const char *at)
 {
-  return r->at < r->end ? *r->at : '\0';
+  return at < r->end ? *at : '\0';
 }
 
-static inline char peek_past_space(reader *r)
+static inline bool is_space(unsigned char c)
 {
-  char c;
-  while ((c = peek(r)) == ' ' || c == '\n' || c == '\r' || c == '\t')
-    r->at++;
-  return c;
+  const uint64_t spaces =
+      UINT64_C(1) << ' ' | 1 << '\n' | 1 << '\r' | 1 << '\t';
+  return c <= ' ' && (spaces >> c & 1);
 }
 
-/* Names the fault at r->at, where something else was expected. */
-static bool fail_here(reader *r, const char *fault)
+static inline const char *skip_space(const reader *r, const char *at)
 {
-  return fail(r, r->at < r->end ? fault : "not valid JSON: it ends too early");
+  while (at < r->end && is_space((unsigned char)*at))
+    at++;
+  return at;
 }
 
 /* --- strings ----------------------------------------------------------- */
 
-/* The quote that closes a string with escapes; NULL with the fault named. */
+/* The quote that closes a string with escapes. */
 static const char *find_quote(reader *r, const char *p)
 {
   for (;;) {
@@ -76,22 +87,19 @@ static const char *find_quote(reader *r, const char *p)
     if (p < r->end && *p == '"')
       return p;
     bool escape = p < r->end && *p == '\\';
-    if (escape && r->end - p >= 2) {
-      p += 2;
-      continue;
-    }
-    r->at = escape ? r->end : p;
-    fail_here(r, "not valid JSON: a control character in a string");
-    return NULL;
+    if (!escape || r->end - p < 2)
+      return fail_at(r, escape ? r->end : p,
+                     "not valid JSON: a control character in a string");
+    p += 2;
   }
 }
 
-/* A string whose first bytes, up to `span`, are plain. e */
-static bool read_escaped(reader *r, const char *span)
+/* Pushes a string whose first bytes, up to `span`, are plain. e */
+static const char *read_escaped(reader *r, const char *from, const char *span)
 {
-  const char *from = r->at, *quote = find_quote(r, span);
+  const char *quote = find_quote(r, span);
   if (!quote)
-    return false;
+    return NULL;
   luaL_Buffer buffer;
   char *start = luaL_buffinitsize(r->L, &buffer, (size_t)(quote - from));
   char *to = start;
@@ -108,239 +116,218 @@ static bool read_escaped(reader *r, const char *span)
     span = lpg_json_span(from, quote);
   }
   luaL_pushresultsize(&buffer, (size_t)(to - start));
-  r->at = quote + 1;
-  return true;
+  return quote + 1;
 }
 
-/* Pushes the string whose opening quote is at r->at. e */
-static inline bool read_string(reader *r)
+/* Pushes the string whose opening quote is before `at`. e */
+static inline const char *read_string(reader *r, const char *at)
 {
-  const char *start = ++r->at;
-  const char *span = lpg_json_span(start, r->end);
+  const char *span = lpg_json_span(at, r->end);
   if (span == r->end || *span != '"')
-    return read_escaped(r, span);
-  lua_pushlstring(r->L, start, (size_t)(span - start));
-  r->at = span + 1;
-  return true;
+    return read_escaped(r, at, span);
+  lua_pushlstring(r->L, at, (size_t)(span - at));
+  return span + 1;
 }
 
 /* --- numbers and words ------------------------------------------------- */
 
-static inline bool is_digit(char c)
-{
-  return c >= '0' && c <= '9';
-}
+static const char malformed[] = "not valid JSON: a malformed number";
 
-/* Moves past digits; false when there is none. */
-static inline bool skip_digits(reader *r)
-{
-  const char *start = r->at;
-  while (is_digit(peek(r)))
-    r->at++;
-  return r->at > start;
-}
-
-/* Moves past a fraction and an exponent, where there are any. */
-static bool skip_fraction(reader *r)
-{
-  if (peek(r) == '.') {
-    r->at++;
-    if (!skip_digits(r))
-      return false;
-  }
-  if (peek(r) == 'e' || peek(r) == 'E') {
-    r->at++;
-    if (peek(r) == '+' || peek(r) == '-')
-      r->at++;
-    return skip_digits(r);
-  }
-  return true;
-}
-
-/* Pushes digits as an integer, unless they do not fit or are -0. */
-static inline bool push_integer(lua_State *L, const char *digits, size_t count,
+/* Pushes a whole number, unless it does not fit or is -0. */
+static inline bool push_integer(lua_State *L, uint64_t sum, ptrdiff_t count,
                                 bool negative)
 {
-  if (count > 19) /* 19 digits fit in 64 bits, 20 are beyond an int64 */
+  if (count > LPG_EXACT || sum > (uint64_t)INT64_MAX + negative ||
+      (negative && sum == 0))
     return false;
-  uint64_t magnitude = 0;
-  for (size_t i = 0; i < count; i++)
-    magnitude = magnitude * 10 + (uint64_t)(digits[i] - '0');
-  if (magnitude > (uint64_t)INT64_MAX + negative)
-    return false;
-  if (negative && magnitude == 0)
-    return false;
-  lua_pushinteger(L, (lua_Integer)(negative ? 0 - magnitude : magnitude));
+  lua_pushinteger(L, (lua_Integer)(negative ? 0 - sum : sum));
   return true;
 }
 
-/* Pushes the number that begins at r->at, with a minus sign or a digit. */
-static bool read_number(reader *r)
+static const char *read_exponent(reader *r, const char *at)
 {
-  static const char wrong[] = "not valid JSON: a malformed number";
-  const char *start = r->at;
+  uint64_t sum = 0;
+  at++;
+  at += peek(r, at) == '+' || peek(r, at) == '-';
+  const char *end = lpg_sum_digits(at, r->end, &sum);
+  return end > at ? end : fail_at(r, end, malformed);
+}
+
+/* Pushes the number that begins with a minus sign or a digit. */
+static const char *read_number(reader *r, const char *start)
+{
   bool negative = *start == '-';
-  const char *digits = start + negative;
-  r->at = digits;
-  if (!skip_digits(r))
-    return fail_here(r, wrong);
-  size_t count = (size_t)(r->at - digits);
-  if (*digits == '0' && count > 1)
-    return fail(r, wrong);
-  char next = peek(r);
-  if (next != '.' && next != 'e' && next != 'E' &&
-      push_integer(r->L, digits, count, negative))
-    return true;
-  if (!skip_fraction(r))
-    return fail_here(r, wrong);
+  const char *first = start + negative;
+  lpg_decimal d = {0, 0};
+  ptrdiff_t count;
+  const char *at = lpg_decimal_read(first, r->end, &d, &count);
+  bool zeros = at - first > 1 && *first == '0' && first[1] != '.';
+  if (zeros || (at > first && *first == '.'))
+    return fail(r, malformed);
+  if (at == first || at[-1] == '.')
+    return fail_at(r, at, malformed);
+  bool power = peek(r, at) == 'e' || peek(r, at) == 'E';
+  if (power && !(at = read_exponent(r, at)))
+    return NULL;
+  bool whole = !power && count == at - first;
+  if (whole && push_integer(r->L, d.digits, count, negative))
+    return at;
   double value;
-  if (!lpg_float_parse(start, (size_t)(r->at - start), &value))
-    return fail(r, wrong);
+  if (!power && count <= LPG_EXACT)
+    value = negative ? -lpg_decimal_value(d) : lpg_decimal_value(d);
+  else if (!lpg_float_parse(start, (size_t)(at - start), &value))
+    return fail(r, malformed);
   lua_pushnumber(r->L, value);
-  return true;
+  return at;
 }
 
-static bool skip_word(reader *r, const char *word, size_t length)
+static inline const char *skip_word(reader *r, const char *at, const char *word,
+                                    size_t length)
 {
-  size_t left = (size_t)(r->end - r->at);
-  if (left >= length && memcmp(r->at, word, length) == 0) {
-    r->at += length;
-    return true;
-  }
-  if (left < length && memcmp(r->at, word, left) == 0)
-    r->at = r->end;
-  return fail_here(r, "not valid JSON: an unknown word");
+  size_t left = (size_t)(r->end - at);
+  if (left >= length && memcmp(at, word, length) == 0)
+    return at + length;
+  bool cut = left < length && memcmp(at, word, left) == 0;
+  return fail_at(r, cut ? r->end : at, "not valid JSON: an unknown word");
 }
 
 /* Pushes true, false or null, by its first letter. */
-static bool read_word(reader *r, char first)
+static const char *read_word(reader *r, const char *at)
 {
-  if (first == 'n') {
+  if (*at == 'n') {
     lua_pushlightuserdata(r->L, NULL);
-    return skip_word(r, "null", 4);
+    return skip_word(r, at, "null", 4);
   }
-  lua_pushboolean(r->L, first == 't');
-  return first == 't' ? skip_word(r, "true", 4) : skip_word(r, "false", 5);
+  lua_pushboolean(r->L, *at == 't');
+  return *at == 't' ? skip_word(r, at, "true", 4)
+                    : skip_word(r, at, "false", 5);
 }
 
 /* --- containers -------------------------------------------------------- */
 
 /* Moves the waiting members into the container's table. They go in the order
  * of the text, so the last of two equal keys stays. e */
-static void store(reader *r, const container *c)
+static void store(reader *r, container *c)
 {
   lua_State *L = r->L;
-  int slot = c->slot, top = lua_gettop(L);
-  if (lua_isnil(L, slot)) {
-    int count = top - slot;
+  int slot = c->slot, top = lua_gettop(L), count = top - slot;
+  bool made = c->made;
+  if (!made) {
     lua_createtable(L, c->is_object ? 0 : count, c->is_object ? count / 2 : 0);
     lua_replace(L, slot);
+    c->made = true;
   }
+  c->room = WAITING;
   if (c->is_object) {
     for (int i = slot + 1; i < top; i += 2) {
       lua_pushvalue(L, i);
       lua_pushvalue(L, i + 1);
       lua_rawset(L, slot);
     }
-  } else {
-    /* no value is nil, so the length is what was stored before */
-    lua_Integer stored = (lua_Integer)lua_rawlen(L, slot);
-    for (int i = slot + 1; i <= top; i++) {
-      lua_pushvalue(L, i);
-      lua_rawseti(L, slot, ++stored);
-    }
+    lua_settop(L, slot);
+    return;
+  }
+  /* no value is nil, so the length is what was stored before */
+  lua_Integer stored = made ? (lua_Integer)lua_rawlen(L, slot) : 0;
+  for (int i = slot + 1; i <= top; i++) {
+    lua_pushvalue(L, i);
+    lua_rawseti(L, slot, ++stored);
   }
   lua_settop(L, slot);
 }
 
-/* Opens the container whose bracket is at r->at. e */
+/* Opens a container. e */
 static bool open_container(reader *r, bool is_object)
 {
   if (r->depth == DEPTH_LIMIT)
     return fail(r, "JSON nested deeper than 1000 levels");
   luaL_checkstack(r->L, SLOTS, "JSON document");
   lua_pushnil(r->L);
-  r->open[r->depth++] = (container){lua_gettop(r->L), is_object};
-  r->at++;
+  r->open[r->depth++] = (container){
+      .slot = lua_gettop(r->L), .room = WAITING, .is_object = is_object};
   return true;
 }
 
 /* Closes the innermost container, whose table is then on the top. e */
 static void close_container(reader *r)
 {
-  const container *c = &r->open[--r->depth];
+  container *c = &r->open[--r->depth];
   store(r, c);
   if (!c->is_object) {
     lua_pushvalue(r->L, r->list_mark);
     lua_setmetatable(r->L, c->slot);
   }
-  r->at++;
 }
 
-/* Pushes a member's key and moves past its colon. e */
-static bool read_key(reader *r)
+/* Pushes a member's key; answers what is behind its colon. e */
+static const char *read_key(reader *r, const char *at)
 {
-  if (peek_past_space(r) != '"')
-    return fail_here(r, "not valid JSON: a key must be a string");
-  if (!read_string(r))
-    return false;
-  if (peek_past_space(r) != ':')
-    return fail_here(r, "not valid JSON: a colon is missing after a key");
-  r->at++;
-  return true;
+  at = skip_space(r, at);
+  if (peek(r, at) != '"')
+    return fail_at(r, at, "not valid JSON: a key must be a string");
+  at = read_string(r, at + 1);
+  if (!at)
+    return NULL;
+  at = skip_space(r, at);
+  if (peek(r, at) != ':')
+    return fail_at(r, at, "not valid JSON: a colon is missing after a key");
+  return at + 1;
 }
 
 /* Pushes a scalar or an empty container, and opens all containers that begin
  * before it. e */
-static bool read_value(reader *r)
+static const char *read_value(reader *r, const char *at)
 {
   for (;;) {
-    char c = peek_past_space(r);
+    at = skip_space(r, at);
+    char c = peek(r, at);
     switch (c) {
     case '"':
-      return read_string(r);
+      return read_string(r, at + 1);
     case '{':
     case '[':
       if (!open_container(r, c == '{'))
-        return false;
-      if (peek_past_space(r) == (c == '{' ? '}' : ']')) {
+        return NULL;
+      at = skip_space(r, at + 1);
+      if (peek(r, at) == (c == '{' ? '}' : ']')) {
         close_container(r);
-        return true;
+        return at + 1;
       }
-      if (c == '{' && !read_key(r))
-        return false;
+      if (c == '{' && !(at = read_key(r, at)))
+        return NULL;
       break;
     case 't':
     case 'f':
     case 'n':
-      return read_word(r, c);
+      return read_word(r, at);
     default:
-      if (c != '-' && !is_digit(c))
-        return fail_here(r, "not valid JSON: a value was expected");
-      return read_number(r);
+      if (c != '-' && (c < '0' || c > '9'))
+        return fail_at(r, at, "not valid JSON: a value was expected");
+      return read_number(r, at);
     }
   }
 }
 
-/* After a value: closes what closes here and moves to where the next value
- * begins. False when the document is complete, or for a fault. e */
-static bool next_value(reader *r)
+/* After a value: closes what closes here; answers where the next value begins.
+ * NULL when the document is complete, or for a fault. e */
+static const char *next_value(reader *r, const char *at)
 {
-  while (r->depth > 0) {
-    const container *c = &r->open[r->depth - 1];
-    char mark = peek_past_space(r);
+  for (; r->depth > 0; at++) {
+    container *c = &r->open[r->depth - 1];
+    at = skip_space(r, at);
+    char mark = peek(r, at);
     if (mark == ',') {
-      r->at++;
-      if (lua_gettop(r->L) - c->slot >= WAITING)
+      c->room -= 1 + c->is_object;
+      if (c->room == 0)
         store(r, c);
-      return c->is_object ? read_key(r) : true;
+      return c->is_object ? read_key(r, at + 1) : at + 1;
     }
     if (mark != (c->is_object ? '}' : ']'))
-      return fail_here(r, "not valid JSON: a comma or bracket was expected");
+      return fail_at(r, at, "not valid JSON: a comma or bracket was expected");
     close_container(r);
   }
-  peek_past_space(r);
-  return r->at < r->end && fail(r, "not valid JSON: text after its end");
+  at = skip_space(r, at);
+  return at < r->end ? fail(r, "not valid JSON: text after its end") : NULL;
 }
 
 const char *lpg_json_decode(lua_State *L, const char *bytes, size_t length)
@@ -350,13 +337,12 @@ const char *lpg_json_decode(lua_State *L, const char *bytes, size_t length)
   luaL_checkstack(L, SLOTS, "JSON document");
   lua_rawgetp(L, LUA_REGISTRYINDEX, &lpg_list_mark);
   r.L = L;
-  r.at = bytes;
   r.end = bytes + length;
   r.fault = NULL;
   r.list_mark = base + 1;
   r.depth = 0;
-  while (read_value(&r) && next_value(&r))
-    continue;
+  for (const char *at = bytes; at && (at = read_value(&r, at));)
+    at = next_value(&r, at);
   if (r.fault)
     lua_settop(L, base);
   else

@@ -24,31 +24,33 @@ static inline bool lpg_json_plain(char c)
   return !lpg_json_stops[(unsigned char)c];
 }
 
-/* Whether one of eight bytes may end a plain span; a false alarm is possible,
- * a miss is not. The usual carry trick: subtracting n from each byte borrows
- * into the top bit of those that are smaller. */
-static inline bool lpg_json_may_stop(const char *p)
+/* Of eight bytes, the top bit of those that are stops, and of some after the
+ * first that are not: subtracting n from each byte borrows into the top bit of
+ * those that are smaller. Bit 1 turned, a quote and what is below a space, and
+ * nothing else, are below 0x21. */
+static inline uint64_t lpg_json_hits(uint64_t word)
 {
   const uint64_t ones = UINT64_C(0x0101010101010101);
-  uint64_t word;
-  memcpy(&word, p, sizeof word);
-  uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';
-  uint64_t hit = ((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) |
-                 ((backslash - ones) & ~backslash);
-  return (hit & ones * 0x80) != 0;
+  uint64_t low = (word ^ ones * 2) - ones * 0x21;
+  uint64_t backslash = (word ^ ones * '\\') - ones;
+  return (low | backslash) & ~word & ones * 0x80;
 }
 
-/* The first byte at or after p that a string cannot hold as it is. Most are
- * near; what is left of longer texts is skipped eight bytes at a time. */
+/* The first byte at or after p that a string cannot hold as it is. */
 static inline const char *lpg_json_span(const char *p, const char *end)
 {
-  const char *near = end - p > 16 ? p + 16 : end;
-  while (p < near && lpg_json_plain(*p))
-    p++;
-  if (p < near || p == end)
-    return p;
-  while (end - p >= 8 && !lpg_json_may_stop(p))
-    p += 8;
+  for (; end - p >= 8; p += 8) {
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    uint64_t hits = lpg_json_hits(word);
+    if (!hits)
+      continue;
+#if defined __BYTE_ORDER__ && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return p + __builtin_ctzll(hits) / 8;
+#else
+    break;
+#endif
+  }
   while (p < end && lpg_json_plain(*p))
     p++;
   return p;

@@ -30,16 +30,14 @@ bool lpg_integer_parse(const char *text, size_t length, int64_t *value)
   bool negative = lpg_accept(&c, '-');
   if (!negative)
     lpg_accept(&c, '+');
-  const uint64_t limit = (uint64_t)INT64_MAX + negative;
   uint64_t sum = 0;
-  if (c.at == c.end)
+  const char *at = lpg_sum_digits(c.at, c.end, &sum);
+  if (at == c.at || at != c.end)
     return false;
-  for (; c.at < c.end; c.at++) {
-    unsigned digit = (unsigned)(unsigned char)*c.at - '0';
-    if (digit > 9 || sum > (limit - digit) / 10)
-      return false;
-    sum = sum * 10 + digit;
-  }
+  while (at - c.at > LPG_EXACT && *c.at == '0')
+    c.at++;
+  if (at - c.at > LPG_EXACT || sum > (uint64_t)INT64_MAX + negative)
+    return false;
   /* The way round avoids a conversion that C leaves to the compiler. */
   *value = negative && sum ? -(int64_t)(sum - 1) - 1 : (int64_t)sum;
   return true;
@@ -100,7 +98,42 @@ static double scale_wide(uint64_t digits, int exponent)
   uint64_t cut = top & 0x7ff;
   top >>= 11;
   top += cut > 0x400 || (cut == 0x400 && (rest || (top & 1)));
-  return ldexp((double)top, power + 11);
+  /* Nowhere near the ends of a double's range. */
+  uint64_t bits = (uint64_t)(power + 11 + 1023) << 52;
+  double factor;
+  memcpy(&factor, &bits, sizeof factor);
+  return (double)top * factor;
+}
+
+/* The bits of a double, times 5^power, are exact in 116 bits. */
+bool lpg_decimal_scale(double value, int power, uint64_t *whole)
+{
+  int exponent;
+  double half = frexp(value, &exponent);
+  int shift = 53 - exponent - power;
+  if (power < 0 || power > FIVES || shift > 127 || shift < -63)
+    return false;
+  wide product = (wide)(uint64_t)(half * 0x1p53) * five[power], rest = 0;
+  wide unit = (wide)1 << (shift > 0 ? shift : 0);
+  if (shift > 0) {
+    rest = product & (unit - 1);
+    product >>= shift;
+  } else if (product >> (64 + shift)) {
+    return false;
+  } else {
+    product <<= -shift;
+  }
+  product += rest > unit / 2 || (rest == unit / 2 && rest && (product & 1));
+  *whole = (uint64_t)product;
+  return product >> 64 == 0;
+}
+#else
+bool lpg_decimal_scale(double value, int power, uint64_t *whole)
+{
+  (void)value;
+  (void)power;
+  (void)whole;
+  return false;
 }
 #endif
 
@@ -135,8 +168,9 @@ double lpg_decimal_value(lpg_decimal d)
   return scale_slowly(text, n, d.exponent);
 }
 
-/* A number whose digits do not fit in 64 bits. No more than 768 digits decide
- * how a double is rounded, but for whether anything follows them. */
+/* A number of many digits. Without the zeros at both ends it may have few. No
+ * more than 768 digits decide how a double is rounded, but for whether anything
+ * follows them. */
 static double scale_long(lpg_cursor c, int64_t exponent)
 {
   char digits[800];
@@ -154,6 +188,13 @@ static double scale_long(lpg_cursor c, int64_t exponent)
       exponent += !point;
     }
   }
+  for (; n && !rest && digits[n - 1] == '0'; n--)
+    exponent++;
+  if (n <= LPG_EXACT) {
+    lpg_decimal d = {0, exponent};
+    lpg_sum_digits(digits, digits + n, &d.digits);
+    return lpg_decimal_value(d);
+  }
   if (rest) {
     digits[n++] = '1';
     exponent--;
@@ -161,28 +202,27 @@ static double scale_long(lpg_cursor c, int64_t exponent)
   return scale_slowly(digits, n, exponent);
 }
 
-/* Digits with at most one point among them. `whole`: all of them are in d. */
-static bool read_digits(lpg_cursor *c, lpg_decimal *d, bool *whole)
+const char *lpg_decimal_read(const char *at, const char *end, lpg_decimal *d,
+                             ptrdiff_t *count)
 {
-  bool point = false, any = false;
-  for (; c->at < c->end; c->at++) {
-    unsigned digit = (unsigned)(unsigned char)*c->at - '0';
-    if (digit <= 9) {
-      any = true;
-      if (d->digits <= (UINT64_MAX - 9) / 10) {
-        d->digits = d->digits * 10 + digit;
-        d->exponent -= point;
-      } else {
-        *whole &= digit == 0;
-        d->exponent += !point;
-      }
-    } else if (*c->at == '.' && !point) {
-      point = true;
-    } else {
-      break;
-    }
-  }
-  return any;
+  const char *first = at, *point = lpg_sum_digits(at, end, &d->digits);
+  *count = point - first;
+  if (point == end || *point != '.')
+    return point;
+  at = lpg_sum_digits(point + 1, end, &d->digits);
+  d->exponent = point + 1 - at;
+  *count -= d->exponent;
+  if (*count <= LPG_EXACT)
+    return at;
+  const char *last = at; /* a numeric has zeros at its end */
+  while (last - point > 2 && last[-1] == '0')
+    last--;
+  d->digits = 0;
+  lpg_sum_digits(first, point, &d->digits);
+  lpg_sum_digits(point + 1, last, &d->digits);
+  d->exponent = point + 1 - last;
+  *count -= at - last;
+  return at;
 }
 
 /* "e-12"; what is far beyond a double's range is capped, not refused. */
@@ -233,14 +273,16 @@ bool lpg_float_parse(const char *text, size_t length, double *value)
     lpg_accept(&c, '+');
   lpg_cursor digits = c;
   lpg_decimal d = {0, 0};
-  bool whole = true;
   int64_t exponent;
-  if (read_digits(&c, &d, &whole)) {
+  ptrdiff_t n;
+  c.at = lpg_decimal_read(c.at, c.end, &d, &n);
+  if (n > 0) {
     digits.end = c.at;
     if (!read_exponent(&c, &exponent))
       return false;
     d.exponent += exponent;
-    *value = whole ? lpg_decimal_value(d) : scale_long(digits, exponent);
+    *value =
+        n <= LPG_EXACT ? lpg_decimal_value(d) : scale_long(digits, exponent);
   } else if (!read_word(c, value)) {
     return false;
   }

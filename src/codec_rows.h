@@ -63,6 +63,12 @@ typedef struct lpg_decimal {
   int64_t exponent;
 } lpg_decimal;
 double lpg_decimal_value(lpg_decimal d);
+/* value * 10^power, a half rounded to even, where it is known to be exact. */
+bool lpg_decimal_scale(double value, int power, uint64_t *whole);
+/* Reads digits with at most one point among them into d, which is zero; answers
+ * where they end. They are all in d while there are LPG_EXACT of them. */
+const char *lpg_decimal_read(const char *at, const char *end, lpg_decimal *d,
+                             ptrdiff_t *count);
 
 /* An instant in PostgreSQL's microseconds since 2000, the ends of int64_t being
  * infinite, as the number that timestamps = "epoch" or "epoch_us" asks for;

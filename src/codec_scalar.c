@@ -223,26 +223,34 @@ const char *lpg_char_binary(lua_State *L, const lpg_type *type,
   return NULL;
 }
 
-/* 0 to 15, or 255. */
-static unsigned nibble(char c)
-{
-  static const unsigned char value[256] = {
-      ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,
-      ['6'] = 7,  ['7'] = 8,  ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12,
-      ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16, ['A'] = 11, ['B'] = 12,
-      ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16};
-  return (value[(unsigned char)c] - 1u) & 0xff;
-}
+/* Of a hexadecimal digit its value, and a bit that says it is one. */
+enum { HEX = 16 };
+static const unsigned char nibble[256] = {
+    ['0'] = HEX,      ['1'] = HEX + 1,  ['2'] = HEX + 2,  ['3'] = HEX + 3,
+    ['4'] = HEX + 4,  ['5'] = HEX + 5,  ['6'] = HEX + 6,  ['7'] = HEX + 7,
+    ['8'] = HEX + 8,  ['9'] = HEX + 9,  ['a'] = HEX + 10, ['b'] = HEX + 11,
+    ['c'] = HEX + 12, ['d'] = HEX + 13, ['e'] = HEX + 14, ['f'] = HEX + 15,
+    ['A'] = HEX + 10, ['B'] = HEX + 11, ['C'] = HEX + 12, ['D'] = HEX + 13,
+    ['E'] = HEX + 14, ['F'] = HEX + 15};
 
 static bool unhex(const char *at, const char *end, char *out)
 {
+  unsigned all = HEX;
   for (; at < end; at += 2) {
-    unsigned high = nibble(at[0]), low = nibble(at[1]);
-    if ((high | low) > 15)
-      return false;
-    *out++ = (char)(high << 4 | low);
+    unsigned high = nibble[(unsigned char)at[0]];
+    unsigned low = nibble[(unsigned char)at[1]];
+    all &= high & low;
+    *out++ = (char)(high << 4 | (low & 15));
   }
-  return true;
+  return all;
+}
+
+static bool octal(const char *at, unsigned char *byte)
+{
+  unsigned a = (unsigned)at[0] - '0', b = (unsigned)at[1] - '0';
+  unsigned c = (unsigned)at[2] - '0';
+  *byte = (unsigned char)(a << 6 | b << 3 | c);
+  return a <= 3 && b <= 7 && c <= 7;
 }
 
 /* bytea_output = escape: "\\" is a backslash, "\ooo" a byte in octal. Answers
@@ -257,12 +265,8 @@ static ptrdiff_t unescape(const char *at, const char *end, char *out)
       *out++ = '\\';
       at += 2;
     } else {
-      if (end - at < 4)
+      if (end - at < 4 || !octal(at + 1, (unsigned char *)out++))
         return -1;
-      unsigned a = nibble(at[1]), b = nibble(at[2]), c = nibble(at[3]);
-      if (a > 3 || b > 7 || c > 7)
-        return -1;
-      *out++ = (char)(a << 6 | b << 3 | c);
       at += 4;
     }
   }

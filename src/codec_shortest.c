@@ -50,9 +50,24 @@ static bool nearest_quickly(double value, int digits, lpg_decimal *d)
   return true;
 }
 
+/* The same for more digits and values, by integers. */
+static bool nearest_exactly(double value, int digits, lpg_decimal *d)
+{
+  int exponent;
+  frexp(value, &exponent);
+  /* As many tens as a power of two below it has: one too few, perhaps. */
+  int power = digits - 1 - (int)floor((exponent - 1) * 0.30103);
+  if (!lpg_decimal_scale(value, power, &d->digits) ||
+      (d->digits >= (uint64_t)lpg_ten[digits] &&
+       !lpg_decimal_scale(value, --power, &d->digits)))
+    return false;
+  d->exponent = -power;
+  return true;
+}
+
 static void nearest(double value, int digits, lpg_decimal *d)
 {
-  if (nearest_quickly(value, digits, d))
+  if (nearest_quickly(value, digits, d) || nearest_exactly(value, digits, d))
     return;
   char text[64];
   snprintf(text, sizeof text, "%.*e", digits - 1, value);

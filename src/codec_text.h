@@ -26,20 +26,33 @@ static inline bool lpg_is(const char *bytes, size_t length, const char *text)
   return length == strlen(text) && memcmp(bytes, text, length) == 0;
 }
 
+/* The end of the digits that begin here, which are appended to *sum: exactly
+ * while there are LPG_EXACT of them, beyond the zeros in front. */
+enum { LPG_EXACT = 19 };
+static inline const char *lpg_sum_digits(const char *at, const char *end,
+                                         uint64_t *sum)
+{
+  uint64_t value = *sum;
+  for (; at < end; at++) {
+    unsigned digit = (unsigned)(unsigned char)*at - '0';
+    if (digit > 9)
+      break;
+    value = value * 10 + digit;
+  }
+  *sum = value;
+  return at;
+}
+
 /* From `least` to `most` (18 at the utmost) decimal digits. */
 static inline bool lpg_digits(lpg_cursor *c, int least, int most,
                               int64_t *value)
 {
-  int64_t sum = 0;
-  int n = 0;
-  for (; n < most && c->at < c->end; n++, c->at++) {
-    unsigned digit = (unsigned)(unsigned char)*c->at - '0';
-    if (digit > 9)
-      break;
-    sum = sum * 10 + digit;
-  }
-  *value = sum;
-  return n >= least;
+  const char *first = c->at;
+  const char *end = c->end - first > most ? first + most : c->end;
+  uint64_t sum = 0;
+  c->at = lpg_sum_digits(first, end, &sum);
+  *value = (int64_t)sum;
+  return c->at - first >= least;
 }
 
 /* What follows a decimal point, in millionths; nothing at all is zero. */
@@ -77,11 +90,13 @@ static inline char *lpg_put_fraction(char *at, uint64_t micro)
 {
   if (!micro)
     return at;
-  *at++ = '.';
-  at = lpg_put_digits(at, micro, 6);
-  while (at[-1] == '0')
-    at--;
-  return at;
+  int n = 6;
+  for (; micro % 10 == 0; n--)
+    micro /= 10;
+  *at = '.';
+  for (int i = n; i > 0; i--, micro /= 10)
+    at[i] = (char)('0' + micro % 10);
+  return at + n + 1;
 }
 
 static inline char *lpg_put_text(char *at, const char *text)

@@ -4,6 +4,7 @@
 #include <lua.h>
 
 #include "bytes.h"
+#include "codec_calendar.h"
 #include "codec_rows.h"
 #include "codec_text.h"
 #include "codec_write.h"
@@ -12,16 +13,7 @@ static const char not_date[] = "not an ISO date";
 static const char not_time[] = "not an ISO time";
 static const char not_timestamp[] = "not an ISO timestamp";
 
-enum { DAY = 86400, MICROS = 1000000, ROOM = 64 };
-
-/* The days since 2000 of PostgreSQL's timestamps, from 4714 BC to 294276, and
- * one more on each side for time zones. Their microseconds fit in 64 bits. */
-enum { FIRST_DAY = -2451546, LAST_DAY = 106751983 };
-
-typedef struct moment {
-  int64_t year; /* 0 is 1 BC */
-  int64_t month, day, hour, minute, second, micro;
-} moment;
+enum { ROOM = 64 };
 
 static void push(lua_State *L, const char *text, const char *end)
 {
@@ -36,97 +28,47 @@ static const char *infinity(bool before)
 
 static bool is_infinity(const char *bytes, size_t length)
 {
-  return lpg_is(bytes, length, infinity(*bytes == '-'));
-}
-
-/* The calendar. Years begin in March here, so that a leap day is the last of
- * its year, and eras of 400 years in 2000, when the count of days begins. */
-
-enum { ERA = 146097, CENTURY = 36524, FOUR_YEARS = 1461, TO_MARCH = 60 };
-
-/* The days before each month, counted from March. */
-static const int before[12] = {0,   31,  61,  92,  122, 153,
-                               184, 214, 245, 275, 306, 337};
-
-static int64_t floor_divide(int64_t a, int64_t b)
-{
-  return a / b - (a % b < 0);
-}
-
-/* Days since 2000-01-01. */
-static int64_t days_of(const moment *m)
-{
-  int64_t month = (m->month + 9) % 12;
-  int64_t year = m->year - 2000 - (month >= 10);
-  int64_t era = floor_divide(year, 400);
-  year -= era * 400;
-  return era * ERA + year * 365 + year / 4 - year / 100 + before[month] +
-         m->day - 1 + TO_MARCH;
-}
-
-static void set_days(moment *m, int64_t days)
-{
-  days -= TO_MARCH;
-  int64_t era = floor_divide(days, ERA);
-  days -= era * ERA;
-  int64_t century = days / CENTURY - days / (ERA - 1); /* not a fifth one */
-  days -= century * CENTURY;
-  int64_t fours = days / FOUR_YEARS;
-  days -= fours * FOUR_YEARS;
-  int64_t year = days / 365 - days / (FOUR_YEARS - 1);
-  days -= year * 365;
-  int64_t month = days / 31; /* this one or the next */
-  if (month < 11 && days >= before[month + 1])
-    month++;
-  m->day = days - before[month] + 1;
-  m->month = (month + 2) % 12 + 1;
-  m->year = 2000 + era * 400 + century * 100 + fours * 4 + year + (month >= 10);
-}
-
-static void set_clock(moment *m, int64_t micros)
-{
-  int64_t seconds = micros / MICROS;
-  m->micro = micros % MICROS;
-  m->hour = seconds / 3600;
-  m->minute = seconds / 60 % 60;
-  m->second = seconds % 60;
-}
-
-static int64_t month_length(const moment *m)
-{
-  bool leap = m->year % 4 == 0 && (m->year % 100 != 0 || m->year % 400 == 0);
-  if (m->month == 2)
-    return leap ? 29 : 28;
-  return 30 + (m->month + (m->month > 7)) % 2;
+  bool sign = *bytes == '-';
+  return bytes[sign] == 'i' && lpg_is(bytes, length, infinity(sign));
 }
 
 /* Reading. */
 
-static bool read_date(lpg_cursor *c, moment *m)
+static inline bool read_two(lpg_cursor *c, int64_t *value)
+{
+  if (c->end - c->at < 2)
+    return false;
+  unsigned tens = (unsigned)(unsigned char)c->at[0] - '0';
+  unsigned ones = (unsigned)(unsigned char)c->at[1] - '0';
+  *value = tens * 10 + ones;
+  c->at += 2;
+  return tens <= 9 && ones <= 9;
+}
+
+static bool read_date(lpg_cursor *c, lpg_moment *m)
 {
   return lpg_digits(c, 4, 9, &m->year) && lpg_accept(c, '-') &&
-         lpg_digits(c, 2, 2, &m->month) && lpg_accept(c, '-') &&
-         lpg_digits(c, 2, 2, &m->day);
+         read_two(c, &m->month) && lpg_accept(c, '-') && read_two(c, &m->day);
 }
 
 /* What stands at the end of a date, or of a timestamp after its offset; the
  * date is whole then and can be judged. */
-static bool read_era(lpg_cursor *c, moment *m)
+static bool read_era(lpg_cursor *c, lpg_moment *m)
 {
   if (c->end - c->at == 3 && memcmp(c->at, " BC", 3) == 0) {
     m->year = 1 - m->year;
     c->at = c->end;
   }
   return c->at == c->end && m->month >= 1 && m->month <= 12 && m->day >= 1 &&
-         m->day <= month_length(m);
+         m->day <= lpg_month_length(m);
 }
 
-static bool read_clock(lpg_cursor *c, moment *m)
+static bool read_clock(lpg_cursor *c, lpg_moment *m)
 {
-  return lpg_digits(c, 2, 2, &m->hour) && m->hour <= 24 && lpg_accept(c, ':') &&
-         lpg_digits(c, 2, 2, &m->minute) && m->minute < 60 &&
-         lpg_accept(c, ':') && lpg_digits(c, 2, 2, &m->second) &&
-         m->second <= 60 && lpg_fraction(c, &m->micro);
+  return read_two(c, &m->hour) && m->hour <= 24 && lpg_accept(c, ':') &&
+         read_two(c, &m->minute) && m->minute < 60 && lpg_accept(c, ':') &&
+         read_two(c, &m->second) && m->second <= 60 &&
+         lpg_fraction(c, &m->micro);
 }
 
 /* "+05:30" and "-00:19:32" in seconds. */
@@ -134,9 +76,9 @@ static bool read_offset(lpg_cursor *c, int64_t *offset)
 {
   bool west = lpg_accept(c, '-');
   int64_t minute = 0, second = 0;
-  if ((!west && !lpg_accept(c, '+')) || !lpg_digits(c, 2, 2, offset) ||
-      (lpg_accept(c, ':') && !lpg_digits(c, 2, 2, &minute)) ||
-      (lpg_accept(c, ':') && !lpg_digits(c, 2, 2, &second)) || minute > 59 ||
+  if ((!west && !lpg_accept(c, '+')) || !read_two(c, offset) ||
+      (lpg_accept(c, ':') && !read_two(c, &minute)) ||
+      (lpg_accept(c, ':') && !read_two(c, &second)) || minute > 59 ||
       second > 59)
     return false;
   *offset = *offset * 3600 + minute * 60 + second;
@@ -154,22 +96,25 @@ static char *put_two(char *at, int64_t value)
   return at + 2;
 }
 
-static char *put_date(char *at, const moment *m)
+static char *put_date(char *at, const lpg_moment *m)
 {
   int64_t year = m->year > 0 ? m->year : 1 - m->year;
-  at = lpg_put_digits(at, (uint64_t)year, 4);
+  if (year <= 9999)
+    at = put_two(put_two(at, year / 100), year % 100);
+  else
+    at = lpg_put_digits(at, (uint64_t)year, 5);
   *at++ = '-';
   at = put_two(at, m->month);
   *at++ = '-';
   return put_two(at, m->day);
 }
 
-static char *put_era(char *at, const moment *m)
+static char *put_era(char *at, const lpg_moment *m)
 {
   return m->year > 0 ? at : lpg_put_text(at, " BC");
 }
 
-static char *put_clock(char *at, const moment *m)
+static char *put_clock(char *at, const lpg_moment *m)
 {
   at = put_two(at, m->hour);
   *at++ = ':';
@@ -192,7 +137,7 @@ static char *put_offset(char *at, int64_t offset)
   return put_two(at, size % 60);
 }
 
-static void push_moment(lua_State *L, const moment *m, bool utc)
+static void push_moment(lua_State *L, const lpg_moment *m, bool utc)
 {
   char text[ROOM];
   char *at = put_date(text, m);
@@ -211,7 +156,7 @@ const char *lpg_date_text(lua_State *L, const lpg_type *type,
 {
   (void)type;
   (void)view;
-  moment m = {0};
+  lpg_moment m = {0};
   lpg_cursor c = {bytes, bytes + length};
   bool infinite = is_infinity(bytes, length);
   if (!infinite && (!read_date(&c, &m) || !read_era(&c, &m)))
@@ -234,8 +179,8 @@ const char *lpg_date_binary(lua_State *L, const lpg_type *type,
     lua_pushstring(L, infinity(days < 0));
     return NULL;
   }
-  moment m = {0};
-  set_days(&m, days);
+  lpg_moment m = {0};
+  lpg_set_days(&m, days);
   char text[ROOM];
   push(L, text, put_era(put_date(text, &m), &m));
   return NULL;
@@ -247,7 +192,7 @@ const char *lpg_time_text(lua_State *L, const lpg_type *type,
 {
   (void)type;
   (void)view;
-  moment m = {0};
+  lpg_moment m = {0};
   lpg_cursor c = {bytes, bytes + length};
   if (!read_clock(&c, &m) || c.at != c.end)
     return not_time;
@@ -257,12 +202,12 @@ const char *lpg_time_text(lua_State *L, const lpg_type *type,
 }
 
 /* Microseconds since midnight, 24:00:00 included. */
-static bool read_day_time(lpg_span *s, moment *m)
+static bool read_day_time(lpg_span *s, lpg_moment *m)
 {
   int64_t micros = (int64_t)lpg_u64(s);
-  if (s->short_ || micros < 0 || micros > (int64_t)DAY * MICROS)
+  if (s->short_ || micros < 0 || micros > (int64_t)LPG_DAY * LPG_MICROS)
     return false;
-  set_clock(m, micros);
+  lpg_set_clock(m, micros);
   return true;
 }
 
@@ -272,7 +217,7 @@ const char *lpg_time_binary(lua_State *L, const lpg_type *type,
 {
   (void)type;
   (void)view;
-  moment m = {0};
+  lpg_moment m = {0};
   lpg_span s = lpg_span_of(bytes, length);
   if (length != 8 || !read_day_time(&s, &m))
     return not_time;
@@ -287,7 +232,7 @@ const char *lpg_timetz_text(lua_State *L, const lpg_type *type,
 {
   (void)type;
   (void)view;
-  moment m = {0};
+  lpg_moment m = {0};
   int64_t offset;
   lpg_cursor c = {bytes, bytes + length};
   if (!read_clock(&c, &m) || !read_offset(&c, &offset) || c.at != c.end)
@@ -303,12 +248,12 @@ const char *lpg_timetz_binary(lua_State *L, const lpg_type *type,
 {
   (void)type;
   (void)view;
-  moment m = {0};
+  lpg_moment m = {0};
   lpg_span s = lpg_span_of(bytes, length);
   if (length != 12 || !read_day_time(&s, &m))
     return not_time;
   int64_t west = (int32_t)lpg_u32(&s);
-  if (west <= -DAY || west >= DAY)
+  if (west <= -LPG_DAY || west >= LPG_DAY)
     return not_time;
   char text[ROOM];
   push(L, text, put_offset(put_clock(text, &m), -west));
@@ -316,23 +261,24 @@ const char *lpg_timetz_binary(lua_State *L, const lpg_type *type,
 }
 
 /* Microseconds since 2000; false where no timestamp can be. */
-static bool micros_of(const moment *m, int64_t *micros)
+static bool micros_of(const lpg_moment *m, int64_t *micros)
 {
-  int64_t days = days_of(m);
+  int64_t days = lpg_days_of(m);
   *micros = 0;
-  if (days < FIRST_DAY || days > LAST_DAY)
+  if (days < LPG_FIRST_DAY || days > LPG_LAST_DAY)
     return false;
-  *micros = (days * DAY + m->hour * 3600 + m->minute * 60 + m->second) * MICROS;
+  *micros = (days * LPG_DAY + m->hour * 3600 + m->minute * 60 + m->second) *
+            LPG_MICROS;
   *micros += m->micro;
   return true;
 }
 
-static void set_micros(moment *m, int64_t micros)
+static void set_micros(lpg_moment *m, int64_t micros)
 {
-  const int64_t day = (int64_t)DAY * MICROS;
+  const int64_t day = (int64_t)LPG_DAY * LPG_MICROS;
   int64_t rest = micros % day;
-  set_days(m, floor_divide(micros, day));
-  set_clock(m, rest < 0 ? rest + day : rest);
+  lpg_set_days(m, lpg_floor_divide(micros, day));
+  lpg_set_clock(m, rest < 0 ? rest + day : rest);
 }
 
 /* The ends of PostgreSQL's count stand for the infinities. */
@@ -341,40 +287,70 @@ static bool endless(int64_t micros)
   return micros == INT64_MAX || micros == INT64_MIN;
 }
 
-static bool read_timestamp(lpg_cursor *c, moment *m, bool utc, int64_t *offset)
+/* Answers also where the time of day ends. */
+static bool read_timestamp(lpg_cursor *c, lpg_moment *m, bool utc,
+                           int64_t *offset, const char **end)
 {
-  return read_date(c, m) && lpg_accept(c, ' ') && read_clock(c, m) &&
-         (!utc || read_offset(c, offset)) && read_era(c, m);
+  if (!read_date(c, m) || !lpg_accept(c, ' ') || !read_clock(c, m))
+    return false;
+  *end = c->at;
+  return (!utc || read_offset(c, offset)) && read_era(c, m);
 }
 
-/* With an offset the moment is moved to UTC; a zero one, the usual case,
- * costs nothing. */
+/* Moves a time with this offset to UTC. */
+static void shift(lpg_moment *m, int64_t offset)
+{
+  int64_t seconds = m->hour * 3600 + m->minute * 60 + m->second - offset;
+  int64_t days = lpg_floor_divide(seconds, LPG_DAY), micro = m->micro;
+  if (days)
+    lpg_set_days(m, lpg_days_of(m) + days);
+  lpg_set_clock(m, (seconds - days * LPG_DAY) * LPG_MICROS + micro);
+}
+
+/* Is a time that was read up to `end` written as it would be here? Its year has
+ * four digits then, and its fraction no zeros behind it. */
+static bool is_usual(const char *bytes, const char *end)
+{
+  return bytes[4] == '-' && (end[-1] != '0' || end[-3] == ':');
+}
+
+/* What was read is what is written, but for the marks. */
+static void push_same(lua_State *L, const lpg_moment *m, const char *bytes,
+                      const char *end, bool utc)
+{
+  char text[ROOM];
+  size_t length = (size_t)(end - bytes);
+  memcpy(text, bytes, length);
+  text[sizeof "2026-01-15" - 1] = 'T';
+  char *at = text + length;
+  if (utc)
+    *at++ = 'Z';
+  push(L, text, put_era(at, m));
+}
+
 static const char *timestamp_text(lua_State *L, const lpg_view *view,
                                   const char *bytes, size_t length, bool utc)
 {
-  moment m = {0};
+  lpg_moment m;
   int64_t offset = 0, micros = *bytes == '-' ? INT64_MIN : INT64_MAX;
   lpg_cursor c = {bytes, bytes + length};
+  const char *end;
   bool infinite = is_infinity(bytes, length);
-  if (!infinite && !read_timestamp(&c, &m, utc, &offset))
+  if (!infinite && !read_timestamp(&c, &m, utc, &offset, &end))
     return not_timestamp;
   if (view->timestamps != LPG_ISO) {
     if (!infinite && !micros_of(&m, &micros))
       return not_timestamp;
-    lpg_epoch_push(L, infinite ? micros : micros - offset * MICROS, view);
-    return NULL;
-  }
-  if (infinite) {
+    lpg_epoch_push(L, infinite ? micros : micros - offset * LPG_MICROS, view);
+  } else if (infinite) {
     lua_pushlstring(L, bytes, length);
-    return NULL;
+  } else if (!offset && is_usual(bytes, end)) {
+    push_same(L, &m, bytes, end, utc);
+  } else {
+    if (offset)
+      shift(&m, offset);
+    push_moment(L, &m, utc);
   }
-  if (offset) {
-    int64_t seconds = m.hour * 3600 + m.minute * 60 + m.second - offset;
-    int64_t days = floor_divide(seconds, DAY), micro = m.micro;
-    set_days(&m, days_of(&m) + days);
-    set_clock(&m, (seconds - days * DAY) * MICROS + micro);
-  }
-  push_moment(L, &m, utc);
   return NULL;
 }
 
@@ -385,7 +361,7 @@ static const char *timestamp_binary(lua_State *L, const lpg_view *view,
   if (length != 8)
     return not_timestamp;
   int64_t micros = (int64_t)lpg_u64(&s);
-  moment m = {0};
+  lpg_moment m = {0};
   if (view->timestamps != LPG_ISO) {
     lpg_epoch_push(L, micros, view);
   } else if (endless(micros)) {
@@ -457,7 +433,7 @@ static bool encode(lpg_writer *w, const lpg_type *type, bool utc)
     lpg_buffer_text(w->out, infinity(micros < 0));
     return true;
   }
-  moment m;
+  lpg_moment m;
   char text[ROOM];
   set_micros(&m, micros);
   char *at = put_date(text, &m);
