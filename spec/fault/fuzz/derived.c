@@ -218,6 +218,13 @@ static void mark(lua_State *L, uint8_t kind)
   }
 }
 
+/* A length of millions would only take longer; one that is refused does not. */
+static bool is_endless(lua_State *L)
+{
+  return lua_type(L, -2) == LUA_TSTRING && lua_isinteger(L, -1) &&
+         lua_tointeger(L, -1) > 1000000 && lua_tointeger(L, -1) <= INT32_MAX;
+}
+
 /* A table may also be put into one that it holds. Deeper ones would only take
  * longer: each level of a composite type doubles the quotes of those in it. */
 static void push_value(lua_State *L, fuzz_input *input, int depth)
@@ -246,7 +253,7 @@ static void push_value(lua_State *L, fuzz_input *input, int depth)
     else
       push_value(L, input, 17);
     push_value(L, input, depth + 1);
-    if (lua_isnil(L, -2) || !lua_rawequal(L, -2, -2))
+    if (lua_isnil(L, -2) || !lua_rawequal(L, -2, -2) || is_endless(L))
       lua_pop(L, 2);
     else
       lua_rawset(L, -3);
