@@ -713,6 +713,43 @@ CREATE TABLE users (id int PRIMARY KEY, email text CONSTRAINT mail UNIQUE, name 
         rows "SELECT * FROM o ORDER BY k")
     end)
 
+    it("loses no row where a batch is sent again", function()
+      local other <close> = assert(pg.connect(server.options))
+      assert(db:execute "CREATE TABLE s (id int, v int)")
+      assert(db:bulk_insert("s", { { id = 0, v = 0 } }))
+      assert(other:execute "ALTER TABLE s ALTER v TYPE text; TRUNCATE s")
+      local list = {}
+      for i = 1, 100 do list[i] = { id = i, v = "x" .. i } end
+      same({ rowCount = 100 }, db:bulk_insert("s", list, { batch = 10 }))
+      same({ { n = 100, least = 1, most = 100 } }, rows
+        "SELECT count(DISTINCT id) AS n, min(id) AS least, max(id) AS most FROM s")
+    end)
+
+    it("is let go of when a batch is refused before it is sent", function()
+      assert(db:execute "CREATE TABLE s (v text)")
+      local list = setmetatable({}, { __mode = "v" })
+      list[1] = { { v = "a" }, { v = "b\0" }, { v = "c" } }
+      failed("invalid_parameter", db:bulk_insert("s", list[1], { batch = 2 }))
+      collectgarbage()
+      collectgarbage()
+      assert.is_nil(list[1])
+    end)
+
+    it("is not cut short by what is done while the server works", function()
+      assert(db:execute "CREATE TABLE s (i int)")
+      local slow = false -- the making of the next batch, as a hook sees it
+      debug.sethook(function()
+        if slow or debug.getinfo(2, "n").name ~= "fill_ahead" then return end
+        local till = core.now() + 1.5
+        repeat slow = true until core.now() >= till
+      end, "c")
+      local result, err = db:bulk_insert("s", { { i = 1 }, { i = 2 }, { i = 3 } },
+        { batch = 2, timeout = 0.5 })
+      debug.sethook()
+      same({ rowCount = 3 }, result, tostring(err))
+      assert.is_true(slow)
+    end)
+
     it("asks the catalogue anew when another session has changed the table", function()
       assert(db:execute "CREATE TABLE s (a int)")
       assert(db:bulk_insert("s", { a = { 1 } }))

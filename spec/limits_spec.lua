@@ -582,6 +582,21 @@ describe("an abandoned statement", function()
     usable(db)
   end)
 
+  it("leaves no notices to the next one", function()
+    local yields = false
+    local db <close> = connect { wait = function() return yields and coroutine.yield() end }
+    assert(db:execute [[CREATE OR REPLACE FUNCTION pg_temp.loud(i int) RETURNS int LANGUAGE plpgsql
+      AS 'BEGIN RAISE NOTICE ''n%'', i; RETURN i; END']])
+    yields = true
+    local thread = coroutine.create(function()
+      return db:query "SELECT pg_temp.loud(i), pg_sleep(0.02) FROM generate_series(1, 1000) AS i"
+    end)
+    for _ = 1, 5 do assert(coroutine.resume(thread)) end
+    coroutine.close(thread)
+    yields = false
+    assert.same({}, assert(db:query "SELECT 1"):notices())
+  end)
+
   it("that gives no end of rows is cleared away, too", function()
     local yields = false
     local db <close> = connect { wait = function() return yields and coroutine.yield() end }

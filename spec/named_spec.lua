@@ -75,6 +75,18 @@ describe("a type that a value says it has", function()
     assert.equal("late", (typed(db, pg.typed(2, "late"))))
   end)
 
+  it("is looked up again by a pipeline that it failed, when it was made anew", function()
+    local other <close> = must(pg.connect(server.options))
+    must(other:execute "CREATE TYPE anew AS ENUM ('a')")
+    local function run()
+      return db:pipeline(function(p) p:query("SELECT $1::text AS t", pg.typed("a", "anew")) end)
+    end
+    must(run())
+    must(other:execute "DROP TYPE anew; CREATE TYPE anew AS ENUM ('b', 'a')")
+    run() -- may fail, once
+    assert.equal("a", must(run())[1].rows[1].t)
+  end)
+
   it("is looked up once", function()
     local own <close> = must(pg.connect(server.options))
     typed(own, pg.typed("a", "said"))

@@ -54,10 +54,23 @@ static void give_up(lpg_op *op)
     lpg_wire_stop(&c->wire, LPG_ABANDONED);
 }
 
+/* What was to be done meanwhile holds the program's values. */
+static void drop_work(lua_State *L, const lpg_op *op, int index)
+{
+  if (!op->conn || !op->conn->has_meanwhile)
+    return;
+  lua_getiuservalue(L, index, OP_CONN);
+  lua_pushnil(L);
+  lua_setiuservalue(L, -2, LPG_CONN_MEANWHILE);
+  lua_pop(L, 1);
+}
+
 /* __close and __gc; after a good end it finds nothing to do. */
 static int abandon(lua_State *L)
 {
-  give_up(lpg_box_check(L, 1, name));
+  lpg_op *op = lpg_box_check(L, 1, name);
+  drop_work(L, op, 1);
+  give_up(op);
   return 0;
 }
 
@@ -99,7 +112,9 @@ lpg_op *lpg_op_begin(lua_State *L, int index)
 
 void lpg_op_end(lua_State *L, int slot)
 {
-  lpg_conn *c = detach(lua_touserdata(L, slot));
+  lpg_op *op = lua_touserdata(L, slot);
+  drop_work(L, op, slot);
+  lpg_conn *c = detach(op);
   if (c->closed)
     lpg_conn_shut(c);
   lua_getiuservalue(L, slot, OP_CONN);
@@ -180,11 +195,12 @@ static void wait(lua_State *L, lpg_op *op, int slot, lpg_step need)
     tick(L, op, slot);
 }
 
-/* The server works: so does the function that was to be called meanwhile. */
+/* While the server works, so does the function that was to be called: once, at
+ * the operation's first wait. */
 static void work(lua_State *L, lpg_op *op, int slot)
 {
   op->conn->has_meanwhile = false;
-  lpg_wire_quiet(&op->conn->wire);
+  op->worked = true;
   lua_getiuservalue(L, slot, OP_CONN);
   lua_getiuservalue(L, -1, LPG_CONN_MEANWHILE);
   lua_pushnil(L);
@@ -214,6 +230,9 @@ int lpg_await(lua_State *L, int status, lua_KContext context)
     lua_settop(L, slot + op->kept); /* what `wait` left */
     if (!hold(op))
       return lpg_raise(L, "the connection was closed during this call");
+    if (op->worked)
+      lpg_wire_look(&op->conn->wire);
+    op->worked = false;
     int results = LPG_CONTINUE;
     lpg_step need = lpg_wire_step(&op->conn->wire);
     switch (need) {
@@ -279,8 +298,8 @@ static int sleep_awhile(lua_State *L)
   return paused(L, LUA_YIELD, 0);
 }
 
-/* core.meanwhile(db, f): f() is called once, while the next statement on the
- * connection runs, if it has to be waited for. */
+/* core.meanwhile(db, f): f() is called once, when the next operation on the
+ * connection has to wait for the server. */
 static int meanwhile(lua_State *L)
 {
   lpg_conn *c = lpg_handle_check(L, 1)->conn;

@@ -16,6 +16,7 @@ typedef struct lpg_op {
   lua_State *thread; /* the coroutine that it runs in */
   int kept;          /* stack slots above its own that belong to it */
   double ticked;
+  bool worked; /* what was to be done meanwhile has just been */
   unsigned stretch;
   /* Called with the stack at slot + kept: for LPG_RESULT (NULL: nobody looks
    * at it), for LPG_DONE, and, if it is not NULL, for LPG_ROOM and before each

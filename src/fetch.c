@@ -26,12 +26,13 @@ size_t lpg_wire_row_bytes(const PGresult *result, int row)
 
 /* For each result libpq copies the description of its rows: chunks share it.
  * What it holds of one before it shows any of its rows is bounded like a row's
- * bytes: all that has come since the last result counts, the limit and
- * LPG_SLACK at most (`weigh`); what was read along with the last result, a
- * buffer or two, comes on top. So they are for rows that were short the last
- * time, of which a chunk is small: should they have become so long that a chunk
- * reaches the limit, the connection is the price. Not for a stream, whose rows
- * are given out as they arrive: libpq shows no part of a chunk. */
+ * bytes: all that has come since the last result counts, by the relay or, where
+ * it has no descriptors, by what waits to be read: the limit and LPG_SLACK at
+ * most (`weigh`); what was read along with the last result comes on top. So
+ * they are for rows that were short the last time, of which a chunk is small:
+ * should they have become so long that a chunk reaches the limit, the
+ * connection is the price. Not for a stream, whose rows are given out as they
+ * arrive: libpq shows no part of a chunk. */
 bool lpg_fetch_by_rows(lpg_wire *w)
 {
 #ifdef __GNUC__
@@ -62,6 +63,14 @@ static void absorb(lpg_wire *w)
     discount(w, (double)(w->notices.received - w->noticed));
     w->noticed = w->notices.received;
   }
+}
+
+/* The same where the relay does not count: of a chunk every byte does. */
+static void absorb_counted(lpg_wire *w)
+{
+  if (w->chunked)
+    w->since += lpg_readable(PQsocket(w->pg));
+  absorb(w);
 }
 
 static bool encrypted(const lpg_wire *w)
@@ -394,11 +403,11 @@ lpg_step lpg_fetch(lpg_wire *w)
   if (w->awaited && w->copying != LPG_COPYING_IN) {
     w->awaited = false;
     /* not when the socket only had room again for what is still to be sent */
-    w->partial |= w->flushed || lpg_readable(PQsocket(w->pg));
+    w->partial |= w->flushed || lpg_readable(PQsocket(w->pg)) > 0;
     if (lpg_relay_engaged(&w->relay))
       pump(w);
     else
-      absorb(w);
+      absorb_counted(w);
   }
   return fetch(w);
 }

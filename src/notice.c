@@ -8,7 +8,7 @@ static const int field_codes[5] = {
     PG_DIAG_SEVERITY_NONLOCALIZED, PG_DIAG_SQLSTATE, PG_DIAG_MESSAGE_PRIMARY,
     PG_DIAG_MESSAGE_DETAIL, PG_DIAG_MESSAGE_HINT};
 
-/* Never more than it was: fields of other codes do not count. */
+/* Never more than the server sent: fields of other codes do not count. */
 static size_t wire_bytes(const PGresult *result)
 {
   static const char codes[] = "SVCMDHPpqWstcdnFLR";

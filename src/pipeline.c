@@ -8,6 +8,7 @@
 #include "collect.h"
 #include "error.h"
 #include "kept.h"
+#include "learnt.h"
 #include "outcome.h"
 #include "queue.h"
 #include "send.h"
@@ -171,6 +172,7 @@ static int on_result(lua_State *L, lpg_op *op, int slot)
  * forgotten: it may have been out of date. */
 static int fail(lua_State *L, lpg_op *op, int slot)
 {
+  static const char *const of_types[] = {"22", "42", "XX", NULL};
   lpg_pipeline *p = lua_touserdata(L, PIPE);
   const lpg_wire *w = &op->conn->wire;
   bool told = w->failure && w->stop == LPG_RUNS && !op->misread;
@@ -182,6 +184,9 @@ static int fail(lua_State *L, lpg_op *op, int slot)
   if (known && told) {
     lpg_put_nil(L, slot + STATEMENT);
     lpg_remember(L, slot);
+    const char *state = PQresultErrorField(w->failure, PG_DIAG_SQLSTATE);
+    if (state && lpg_begins_with(state, of_types))
+      lpg_forget_types(L, slot + CONN);
   } else if (!known) { /* its end: what was put off to it */
     lua_pushliteral(L, "");
     lua_replace(L, SQL);

@@ -310,9 +310,6 @@ static int keep(lua_State *L, const lpg_statement *s, lpg_action action,
                   .action = (unsigned char)action};
   lpg_signature known = {s ? s->count : -1, s ? s->types : NULL,
                          handle->conn->types, false};
-  lua_getiuservalue(L, HANDLE, 1);
-  lpg_named_settle(L, -1, VALUES, count);
-  lua_pop(L, 1);
   int wrong = lpg_params_convert(L, &handle->conn->params, VALUES, count, known,
                                  &lpg_settings_at(p, one.settings)->view,
                                  &request, &fault);
@@ -328,6 +325,13 @@ static int keep(lua_State *L, const lpg_statement *s, lpg_action action,
   append(L, &p->items, &one, sizeof one);
   lua_pushinteger(L, ++p->places);
   return 1;
+}
+
+static void settle_names(lua_State *L, int count)
+{
+  lua_getiuservalue(L, HANDLE, 1);
+  lpg_named_settle(L, -1, VALUES, count);
+  lua_pop(L, 1);
 }
 
 enum { ACTION_BITS = 8 };
@@ -351,6 +355,7 @@ static int learnt(lua_State *L, int status, lua_KContext context)
   lua_pushvalue(L, -3);
   lua_rawseti(L, -2, 2 * lua_tointeger(L, VALUES + count) + 2);
   lua_pop(L, 2);
+  settle_names(L, count);
   return keep(L, lua_touserdata(L, -1), action, count);
 }
 
@@ -360,9 +365,7 @@ static int convert(lua_State *L, const lpg_item *one)
 {
   const lpg_conn *c = ((const lpg_handle *)lua_touserdata(L, HANDLE))->conn;
   luaL_checkstack(L, one->count + 20, "pipeline");
-  lua_getiuservalue(L, HANDLE, 1);
-  lpg_named_settle(L, -1, VALUES, one->count);
-  lua_pop(L, 1);
+  settle_names(L, one->count);
   lua_pushinteger(L, one->text);
   lua_pushinteger(L, one->settings);
   lua_getiuservalue(L, HANDLE, LPG_PIPE_HOLDER);

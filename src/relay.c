@@ -44,10 +44,10 @@ bool lpg_relay_engage(lpg_relay *r, int number)
   return true;
 }
 
-bool lpg_readable(int fd)
+int lpg_readable(int fd)
 {
   int n = 0;
-  return ioctl(fd, FIONREAD, &n) == 0 && n > 0;
+  return ioctl(fd, FIONREAD, &n) == 0 ? n : 0;
 }
 
 /* What libpq wrote goes on to the server: rare (a TLS key update). */
@@ -95,12 +95,12 @@ long lpg_relay_pump(lpg_relay *r)
 
 bool lpg_relay_pending(const lpg_relay *r)
 {
-  return r->from < r->to || lpg_readable(r->number);
+  return r->from < r->to || lpg_readable(r->number) > 0;
 }
 
 bool lpg_relay_blocked(const lpg_relay *r)
 {
-  return r->inner >= 0 && lpg_readable(r->inner);
+  return r->inner >= 0 && lpg_readable(r->inner) > 0;
 }
 
 bool lpg_relay_release(lpg_relay *r)

@@ -32,8 +32,8 @@ static inline bool lpg_relay_engaged(const lpg_relay *r)
   return r->real >= 0;
 }
 
-/* Is anything to be read from the descriptor? */
-bool lpg_readable(int fd);
+/* The bytes that can be read from the descriptor. */
+int lpg_readable(int fd);
 /* Answers false, with nothing changed, when descriptors or memory are short. */
 bool lpg_relay_engage(lpg_relay *r, int number);
 /* Moves at most one slice each way. The bytes that reached libpq's end, or -1

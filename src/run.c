@@ -288,6 +288,7 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
       w->phase == LPG_LOST || w->failure || w->dropped || w->stop == LPG_COPY;
   switch (op->stage) {
   case LPG_AT_RECOVERY:
+    lpg_notices_clear(&op->conn->wire.notices); /* of what was left */
     return w->phase == LPG_LOST ? fail(L, op, slot) : proceed(L, op, slot);
   case LPG_AT_DESCRIBE:
     if (failed)
@@ -306,12 +307,12 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     if (!failed)
       lpg_codecs_settle(L, op->conn, slot);
     return failed ? fail(L, op, slot) : proceed(L, op, slot);
-  case LPG_AT_UNDO:
-    lpg_forget_undone(L, slot + CONN);
-    /* fall through */
   case LPG_AT_NAMES:
     if (!failed && lpg_ask_any(L, slot))
       return lpg_ask_send(L, op, slot, LPG_AT_TYPES);
+    return failed ? fail(L, op, slot) : proceed(L, op, slot);
+  case LPG_AT_UNDO:
+    lpg_forget_undone(L, slot + CONN);
     /* fall through */
   case LPG_AT_RESTORE:
     return failed ? fail(L, op, slot) : proceed(L, op, slot);

@@ -406,6 +406,12 @@ void lpg_wire_stop(lpg_wire *w, lpg_stop why)
     lpg_wire_lose(w);
 }
 
+void lpg_wire_look(lpg_wire *w)
+{
+  w->awaited = descriptor_ready(w, POLLIN);
+  w->steps = w->awaited;
+}
+
 /* The statement under way was abandoned, and somebody else goes on: nobody
  * has stepped meanwhile, so the grace time starts anew. */
 void lpg_wire_resume(lpg_wire *w)

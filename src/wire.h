@@ -170,6 +170,8 @@ static inline void lpg_wire_quiet(lpg_wire *w)
 {
   w->awaited = false;
 }
+/* The program was busy: what has come meanwhile counts before the clock. */
+void lpg_wire_look(lpg_wire *w);
 /* Before stepping through what an abandoned statement left. */
 void lpg_wire_resume(lpg_wire *w);
 int lpg_wire_descriptor(const lpg_wire *w);

@@ -325,6 +325,8 @@ local function clear(self, done)
   end
 end
 
+-- Bytes of a batch that is also written as text ahead: of large values it would be a copy.
+local TEXTS <const> = 1024 * 1024
 -- Of each there are two: a batch is filled ahead while the one before it is sent.
 local STATE <const> = { "groups", "known", "usual", "count", "done", "bytes_ahead" }
 
@@ -374,7 +376,10 @@ end
 --- last ones, and plain. The batch that is filled stays as it is.
 function Batch:fill_ahead()
   local like, row, done = self.usual, self.ahead, self.done + self.count
-  if self.ended or self.check or not self.source.list or like == NONE then return end
+  if self.ended or self.check or not self.source.list or like == NONE
+    or self.other.count > 0 then -- it is there: this batch is sent once more
+    return
+  end
   swap(self)
   clear(self, done)
   local group = self.known[like.signature]
@@ -382,8 +387,8 @@ function Batch:fill_ahead()
   self.known[like.signature], self.groups[1], self.usual = group, group, group
   self.count, self.bytes_ahead = add_alike(self, row, 0, 0)
   if self.count > 0 then self.ahead = nil end
-  if self.count == self.rows or self.bytes_ahead >= self.bytes
-    or self.source.at == self.total then
+  if self.bytes_ahead <= TEXTS
+    and (self.count == self.rows or self.source.at == self.total) then
     measure(self)
     group.texts = {}
     for i, column in ipairs(group.columns) do
@@ -397,6 +402,7 @@ end
 ---@param relation pg.catalog.Relation
 function Batch:adapt(relation)
   self.relation = relation
+  -- A group may be sent that is not known by its signature any more; of what is ahead all are.
   for _, groups in ipairs { self.known, self.groups, self.other.known } do
     for _, group in pairs(groups) do
       group.columns, group.statement = unnest.columns(relation, group.names), nil
