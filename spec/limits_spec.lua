@@ -51,17 +51,22 @@ local measure <const> = [[
   local answer, err = db:execute %q
   print(peak() - before, err and err.kind or "success", db:status().state)]]
 
-local function measure_all()
-  if not io.open "/proc/self/status" then return end
-  for i, case in ipairs(peaks) do
-    local options = { "max_result = 10 * 1024 * 1024" }
-    for name, value in pairs(ways[case[2]]) do
-      options[#options + 1] = ("%s = %q"):format(name, value)
-    end
-    local path = ("%s/peak%d.lua"):format(folder, i)
-    support.write(path, measure:format(table.concat(options, ", "), case[3]))
-    case.pipe = io.popen(("ASAN_OPTIONS=quarantine_size_mb=1 %s %s"):format(support.lua, path))
+local function measure_one(i)
+  local case = peaks[i]
+  if not case or not io.open "/proc/self/status" then return end
+  local options = { "max_result = 10 * 1024 * 1024" }
+  for name, value in pairs(ways[case[2]]) do
+    options[#options + 1] = ("%s = %q"):format(name, value)
   end
+  local path = ("%s/peak%d.lua"):format(folder, i)
+  support.write(path, measure:format(table.concat(options, ", "), case[3]))
+  case.pipe = io.popen(("ASAN_OPTIONS=quarantine_size_mb=1 %s %s"):format(support.lua, path))
+end
+
+-- Two at a time, ahead of who asks: all at once would leave none the time to end in.
+local function measure_first()
+  measure_one(1)
+  measure_one(2)
 end
 
 setup(function()
@@ -249,7 +254,7 @@ describe("a statement's timeout (S073, S121)", function()
 end)
 
 describe("what the server itself stops", function()
-  setup(measure_all) -- here, since they would spoil the race above
+  setup(measure_first) -- here, since they would spoil the race above
 
   local cases = {
     { "statement_timeout is query_timeout (Q6)", "SET statement_timeout = 100", LONG,
@@ -615,13 +620,14 @@ end)
 describe("memory", function()
   local shadow <const> = os.getenv "ASAN_OPTIONS" and 2 or 1 -- what a sanitizer adds
 
-  for _, case in ipairs(peaks) do
+  for i, case in ipairs(peaks) do
     it(("stays near a limit of 10 MiB: %s over %s"):format(case[1], case[2]), function()
       if not case.pipe then
         pending "peak memory is read from /proc/self/status, which is not here"
       end
       local bytes, kind, state = case.pipe:read("a"):match "^(%S+)\t(%S+)\t(%S+)\n$"
       case.pipe:close()
+      measure_one(i + 2)
       assert.equal(case[4], kind .. " " .. state)
       assert.is_true(bytes / MIB < case[5] * shadow, ("%.1f MiB"):format(bytes / MIB))
     end)
