@@ -32,7 +32,7 @@ typedef struct reader {
   char small[256];
 } reader;
 
-/* Nested lists and the reader's own slots. */
+/* The reader's own slots, the nested lists of the binary form, what waits. */
 static void make_room(lua_State *L, int waiting)
 {
   luaL_checkstack(L, waiting + 2 * LPG_DIMENSIONS + 8, "decoding an array");

@@ -66,7 +66,9 @@ double lpg_decimal_value(lpg_decimal d);
 /* value * 10^power, a half rounded to even, where it is known to be exact. */
 bool lpg_decimal_scale(double value, int power, uint64_t *whole);
 /* Reads digits with at most one point among them into d, which is zero; answers
- * where they end. They are all in d while there are LPG_EXACT of them. */
+ * where they end. `*count`: those that d stands for, zeros in front included,
+ * without what was dropped from a fraction's end; d is exact up to LPG_EXACT.
+ */
 const char *lpg_decimal_read(const char *at, const char *end, lpg_decimal *d,
                              ptrdiff_t *count);
 

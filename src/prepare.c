@@ -11,8 +11,9 @@
 #include <sys/random.h>
 #endif
 
-/* Runs before it pays: Parse and Bind of their own cost a plan. Names that a
- * long transaction may leave to be closed after it. */
+/* Runs before it pays: Parse and Bind of their own cost a plan. When so many
+ * names wait to be closed, no more are made; a generation that ages adds its
+ * own. */
 enum { RUNS = 4, RETIRED = 1000 };
 
 /* No pooler is asked to close one: it never has more of a client. */

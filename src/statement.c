@@ -158,9 +158,8 @@ void lpg_statement_keep(lua_State *L, int conn, int sql)
     int more = difference(L, cache, sql, forget);
     lua_Integer count = tally(L, cache, COUNT, more);
     lua_Integer bytes = tally(L, cache, BYTES, more * (lua_Integer)length);
-    if (lua_rawgeti(L, cache, YOUNG) != LUA_TTABLE || count > GENERATION ||
-        bytes > GENERATION_BYTES)
-      age(L, conn, cache);
+    if (lua_rawgeti(L, cache, YOUNG) != LUA_TTABLE)
+      age(L, conn, cache); /* the first */
     lua_settop(L, cache);
     if (lua_rawgeti(L, cache, OLD) == LUA_TTABLE) {
       lua_pushvalue(L, sql);
@@ -171,6 +170,8 @@ void lpg_statement_keep(lua_State *L, int conn, int sql)
     }
     lua_rawgeti(L, cache, YOUNG);
     put(L, conn, sql, statement);
+    if (count >= GENERATION || bytes >= GENERATION_BYTES)
+      age(L, conn, cache);
   }
   lua_settop(L, statement - 1);
 }
