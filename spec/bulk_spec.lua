@@ -735,19 +735,24 @@ CREATE TABLE users (id int PRIMARY KEY, email text CONSTRAINT mail UNIQUE, name 
       assert.is_nil(list[1])
     end)
 
-    it("is not cut short by what is done while the server works", function()
-      assert(db:execute "CREATE TABLE s (i int)")
-      local slow = false -- the making of the next batch, as a hook sees it
-      debug.sethook(function()
-        if slow or debug.getinfo(2, "n").name ~= "fill_ahead" then return end
-        local till = core.now() + 1.5
-        repeat slow = true until core.now() >= till
-      end, "c")
-      local result, err = db:bulk_insert("s", { { i = 1 }, { i = 2 }, { i = 3 } },
-        { batch = 2, timeout = 0.5 })
-      debug.sethook()
+    it("is not cancelled for the time that the next batch took to be made", function()
+      local loud <close> = assert(throwaway.start { settings = { log_connections = true } })
+      local own <close> = assert(pg.connect(loud.options))
+      assert(own:execute "CREATE TABLE s (i int)")
+      local slow, result, err = false, nil, nil
+      local log = support.logged(loud, function()
+        debug.sethook(function() -- the making of it, as a hook sees it
+          if slow or debug.getinfo(2, "n").name ~= "fill_ahead" then return end
+          local till = core.now() + 2.5
+          repeat slow = true until core.now() >= till
+        end, "c")
+        result, err = own:bulk_insert("s", { { i = 1 }, { i = 2 }, { i = 3 } },
+          { batch = 2, timeout = 2 })
+        debug.sethook()
+      end)
       same({ rowCount = 3 }, result, tostring(err))
       assert.is_true(slow)
+      assert.is_nil(log:find "connection received") -- a request to cancel is one
     end)
 
     it("asks the catalogue anew when another session has changed the table", function()
