@@ -587,31 +587,29 @@ describe("an abandoned statement", function()
     usable(db)
   end)
 
-  it("leaves no notices to the next one", function()
+  --- A connection whose statement was left by a coroutine after so many waits.
+  local function left(steps, sql, before)
     local yields = false
-    local db <close> = connect { wait = function() return yields and coroutine.yield() end }
-    assert(db:execute [[CREATE OR REPLACE FUNCTION pg_temp.loud(i int) RETURNS int LANGUAGE plpgsql
-      AS 'BEGIN RAISE NOTICE ''n%'', i; RETURN i; END']])
+    local db = connect { wait = function() return yields and coroutine.yield() end }
+    if before then assert(db:execute(before)) end
     yields = true
-    local thread = coroutine.create(function()
-      return db:query "SELECT pg_temp.loud(i), pg_sleep(0.02) FROM generate_series(1, 1000) AS i"
-    end)
-    for _ = 1, 5 do assert(coroutine.resume(thread)) end
+    local thread = coroutine.create(function() return db:query(sql) end)
+    for _ = 1, steps do assert(coroutine.resume(thread)) end
     coroutine.close(thread)
     yields = false
+    return db
+  end
+
+  it("leaves no notices to the next one", function()
+    local db <close> = left(5, "SELECT pg_temp.loud(i), pg_sleep(0.02) "
+      .. "FROM generate_series(1, 1000) AS i", [[
+      CREATE FUNCTION pg_temp.loud(i int) RETURNS int LANGUAGE plpgsql
+        AS 'BEGIN RAISE NOTICE ''n%'', i; RETURN i; END']])
     assert.same({}, assert(db:query "SELECT 1"):notices())
   end)
 
   it("that gives no end of rows is cleared away, too", function()
-    local yields = false
-    local db <close> = connect { wait = function() return yields and coroutine.yield() end }
-    yields = true
-    local thread = coroutine.create(function()
-      return db:query "SELECT repeat('x', 1000), generate_series(1, 1000000000)"
-    end)
-    for _ = 1, 3 do assert(coroutine.resume(thread)) end
-    coroutine.close(thread)
-    yields = false
+    local db <close> = left(3, "SELECT repeat('x', 1000), generate_series(1, 1000000000)")
     assert.equal(1, one(db, "SELECT 1"))
     usable(db)
   end)
