@@ -105,9 +105,8 @@ UPDATE logs SET level = level WHERE false]], parameters = { { "a", "b", "c", "d"
           assert(db:bulk_insert("logs", given, { batch = 10 }))
         end)
         assert.equal(1, #statements, name)
-        assert.equal([[INSERT INTO "logs" ("level") SELECT u.c1 FROM ]]
-          .. [[pg_catalog.unnest($1::"pg_catalog"."text"[]) WITH ORDINALITY AS u (c1, place)]],
-          statements[1])
+        assert.equal([[INSERT INTO "logs" ("level") SELECT u.c1 FROM (SELECT ]]
+          .. [[pg_catalog.unnest($1::"pg_catalog"."text"[]) AS c1) AS u]], statements[1])
       end
     end)
 

@@ -23,12 +23,13 @@ end
 describe("unnest", function()
   it("is a FROM item with an array a column, schema-qualified and without lengths", function()
     local from, items = unnest.source({ int }, 1)
-    assert.equal('pg_catalog.unnest($1::"pg_catalog"."int4"[]) WITH ORDINALITY AS u (c1, place)',
-      from)
+    assert.equal('(SELECT pg_catalog.unnest($1::"pg_catalog"."int4"[]) AS c1) AS u', from)
     same({ "u.c1" }, items)
-    from, items = unnest.source({ int, mood, list }, 3)
-    assert.equal('unnest($3::"pg_catalog"."int4"[], $4::"pg_catalog"."text"[], '
-      .. '$5::"pg_catalog"."text"[]) WITH ORDINALITY AS u (c1, c2, c3, place)', from)
+    from, items = unnest.source({ int, mood, list }, 3, true)
+    assert.equal('(SELECT pg_catalog.unnest($3::"pg_catalog"."int4"[]) AS c1, '
+      .. 'pg_catalog.unnest($4::"pg_catalog"."text"[]) AS c2, '
+      .. 'pg_catalog.unnest($5::"pg_catalog"."text"[]) AS c3, '
+      .. 'pg_catalog.generate_subscripts($5::"pg_catalog"."text"[], 1) AS place) AS u', from)
     same({ "u.c1", 'u.c2::"odd ""s"."mood"', 'u.c3::"pg_catalog"."_int4"' }, items)
   end)
 

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- bulk: many rows by INSERT ... SELECT FROM unnest and UPDATE ... FROM unnest, all
+-- bulk: many rows by INSERT ... SELECT of unnest and UPDATE ... FROM unnest, all
 -- or none of them. Rows come in batches (batch.lua), a batch of rows with the same
 -- columns is one statement (unnest.lua); writer.lua sends them.
 local core = require "pg.core"
@@ -38,7 +38,7 @@ local function insert_text(job, group)
       .. "1, $1::pg_catalog.oid::pg_catalog.int8)")
     :format(job.quoted)
   if #group.names > 0 then
-    local from, items = unnest.source(group.columns, 1)
+    local from, items = unnest.source(group.columns, 1, job.returning ~= nil)
     text = ("INSERT INTO %s (%s)%s SELECT %s FROM %s%s"):format(job.quoted,
       sql.quoted_list(group.names), job.overriding or "", table.concat(items, ", "), from,
       job.returning and " ORDER BY u.place" or "")
@@ -63,7 +63,7 @@ end
 ---@param group pg.Group
 ---@return string|nil text, table|pg.unnest.Fault values
 local function update_text(job, group)
-  local from, items = unnest.source(group.columns, 1)
+  local from, items = unnest.source(group.columns, 1, true)
   local terms, matches, returning, values = {}, {}, { job.returning }, sql.values()
   values.n = #group.names
   for i, name in ipairs(group.names) do
