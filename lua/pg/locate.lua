@@ -127,7 +127,7 @@ function locate.twice(db, group, keys, timeout)
   for name in pairs(keys) do
     if not group.by_name[name] then return nil end
   end
-  local from, items = unnest.source(part.columns, 1)
+  local from, items = unnest.source(part.columns, 1, true)
   local answer, err = db:execute { query = ("SELECT pg_catalog.min(u.place) AS first, "
     .. "pg_catalog.max(u.place) AS last FROM %s GROUP BY %s "
     .. "HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1 ORDER BY 2 LIMIT 1")

@@ -100,7 +100,7 @@ local function source(job, group, relation)
   local columns = unnest.columns(relation, group.names)
   local from, items, values, fault = SERIES, {}, { n = 1, #group.rows }, nil
   if #columns > 0 then
-    from, items = unnest.source(columns, 1)
+    from, items = unnest.source(columns, 1, true)
     values, fault = unnest.values(columns, group.rows, 1, #group.rows, job.db)
   end
   local names = table.move(group.names, 1, #group.names, 1, {})
