@@ -249,6 +249,32 @@ SET ROLE half]])
         rows "SELECT id, status, visits FROM users ORDER BY id")
     end)
 
+    it("takes of each row the columns that it gives, whatever the one before gave", function()
+      assert(db:execute "DELETE FROM users")
+      assert(db:upsert("users", {
+        { id = 1, name = "a", visits = 1 },
+        { id = 2, name = pg.raw "upper('b')", visits = 2 },
+        { id = 3, name = "c" },
+        { id = 4, name = "d", visits = pg.default },
+        { id = 5, name = "e", visits = 5 },
+        { id = 6, name = pg.raw "upper('f')", visits = 6 },
+        { id = 7, visits = 7, name = "g" },
+        { id = 8, visits = 8, name = null },
+      }))
+      same({ { v = "1 a 1, 2 B 2, 3 c 0, 4 d 0, 5 e 5, 6 F 6, 7 g 7, 8 - 8" } },
+        rows [[SELECT string_agg(concat_ws(' ', id, coalesce(name, '-'), visits), ', ' ORDER BY id)
+          AS v FROM users]])
+    end)
+
+    it("tells keys apart that are values of several kinds", function()
+      assert(db:execute "CREATE TABLE t (k jsonb PRIMARY KEY, n int)")
+      local list = { "1", '"1"', "1.5", '"1.5"', "true", '"true"', "{}", '"table2:{}"', "[]" }
+      for n, k in ipairs(list) do list[n] = { k = k, n = n } end
+      same({ #list, 0 }, { db:upsert("t", list).inserted, db:upsert("t", { list[1] }).inserted })
+      list[3] = { k = "[]", n = 0 }
+      assert.equal("21000", failed("query_failed", db:upsert("t", list)).sqlstate)
+    end)
+
     it("takes literals in pg.raw, whatever it does on a conflict", function()
       for _, update in ipairs { false, { "visits", "updated_at" } } do
         local list = {}

@@ -293,11 +293,11 @@ local function add(self, row, place)
 end
 
 --- Adds rows that are like the one before them and whose values are plain, most of
---- all rows, a run of them at once from a list; how many they were, and their bytes.
+--- all rows, a run of them at once from a list; how many they were, and their bytes,
+--- and the fault of one that is not right.
 local function add_alike(self, row, count, bytes)
   local group, source, one = self.usual, self.source, self.one
   local n, first, last, rows = group.n, 1, 1, one
-  if self.check then return 0, 0 end
   if source.list then
     rows, first = source.list, source.at
     last = math.min(source.total, first + self.rows - count - 1)
@@ -306,7 +306,12 @@ local function add_alike(self, row, count, bytes)
   end
   local taken, more = core.gather(group.by_name, group.width, rows, first, last, n,
     self.bytes - bytes)
-  for i = 1, taken do group.places[n + i] = self.done + count + i end
+  for i = 1, taken do
+    local place = self.done + count + i
+    local problem = self.check and self.check(rows[first + i - 1], place)
+    if problem then return i, more, problem end
+    group.places[n + i] = place
+  end
   group.n, group.texts = n + taken, nil
   if source.list and taken > 0 then source.at = first + taken - 1 end
   return taken, more
@@ -357,12 +362,13 @@ function Batch:fill()
   local row, problem = self.ahead, nil
   if row == nil then row, problem = next_row() end
   while row ~= nil and count < self.rows and (bytes < limit or count == 0) do
-    local taken, more = add_alike(self, row, count, bytes)
+    local taken, more
+    taken, more, problem = add_alike(self, row, count, bytes)
     if taken == 0 then
       taken = 1
       more, problem = add(self, row, self.done + count + 1)
-      if problem then return nil, problem end
     end
+    if problem then return nil, problem end
     count, bytes = count + taken, bytes + more
     row, problem = next_row()
   end

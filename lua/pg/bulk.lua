@@ -226,17 +226,31 @@ end
 -- Types whose whole numbers are the same however they are written.
 local NUMBERS <const> = { int2 = true, int4 = true, int8 = true, oid = true, numeric = true }
 
---- A key's value as text, the same for what its column takes as the same for sure.
-local function key_text(value, column)
-  local text, whole = tostring(value), nil
+--- A value of a key, the same for what its column takes as the same for sure; nil for none.
+local function key_value(job, row, name)
+  local value, column = rawget(row, name), job.relation.columns[name]
+  local kind = math.type(value)
+  if value == nil or value == core.null or value == sql.default then return nil end
   if column and NUMBERS[column.native] then
-    whole = math.type(value) and math.tointeger(value)
+    local whole = kind and math.tointeger(value)
       or type(value) == "string" and #value < 20 and value:find "^%s*[+-]?%d+%s*$"
         and math.tointeger(tonumber(value))
+    if whole then return whole end
   end
-  if math.type(value) == "float" then text = ("%a"):format(value) end -- all of its digits
-  text = whole and tostring(whole) or text
-  return #text .. ":" .. text
+  return kind == "float" and ("%a"):format(value) or tostring(value) -- all of its digits
+end
+
+--- The row's key as one value; nil and the name of what it lacks.
+local function key_of(job, row)
+  local name = job.key[1]
+  if #job.key == 1 then return key_value(job, row, name), name end
+  local parts = {}
+  for i, part in ipairs(job.key) do
+    local value = key_value(job, row, part)
+    if value == nil then return nil, part end
+    parts[i] = ("%d:%s"):format(#tostring(value), value)
+  end
+  return table.concat(parts)
 end
 
 local function only_keys(job, row)
@@ -250,24 +264,19 @@ end
 local function key_check(job)
   local seen, from = {}, 0
   return function(row, place)
-    local b, parts = job.batch, {}
+    local b, key, name = job.batch, key_of(job, row)
     if not b.total and b.done ~= from then seen, from = {}, b.done end -- memory stays flat
-    for i, name in ipairs(job.key) do
-      local value = rawget(row, name)
-      if value == nil or value == core.null or value == sql.default then
-        return batch.fault(place, name, "the key must have a value" .. (value == core.null
-          and ": NULL is equal to nothing" or ""))
-      end
-      parts[i] = key_text(value, job.relation.columns[name])
+    if key == nil then
+      return batch.fault(place, name, "the key must have a value" .. (rawget(row, name) == core.null
+        and ": NULL is equal to nothing" or ""))
     end
     if only_keys(job, row) then
       return batch.fault(place, nil, "it has the key alone, so there is nothing to set")
     end
-    local text = table.concat(parts)
-    if seen[text] and #parts > 0 then
-      return batch.fault(place, job.key[1], ("row %d has the same key"):format(seen[text]))
+    if seen[key] and #job.key > 0 then
+      return batch.fault(place, job.key[1], ("row %d has the same key"):format(seen[key]))
     end
-    seen[text] = place
+    seen[key] = place
   end
 end
 

@@ -33,9 +33,16 @@ local function check(values, level)
   if count ~= rawlen(values) then
     error("the list of rows has gaps, or other keys in it", level + 1)
   end
+  local checked = {} -- names
   for i = 1, count do
-    sql.need_table(values[i], "row " .. i, level + 1)
-    insert.check(values[i], level + 1)
+    local row = values[i]
+    sql.need_table(row, "row " .. i, level + 1)
+    for name in next, row do
+      if not checked[name] then
+        insert.check(row, level + 1)
+        checked[name] = true
+      end
+    end
   end
 end
 
@@ -48,19 +55,22 @@ local UNCERTAIN <const> = {}
 ---@field rowCount integer
 ---@field inserted integer? absent where nobody knows
 ---@field identity string[]|false the columns that tell stored rows apart
----@field seen table<string, integer> the place of each row by its identity
+---@field seen table<any, integer> the place of each row by its identity
 
---- The identity's values as a key; nil where one of them is NULL or has no text.
+--- The identity's values as a key; nil where one of them is NULL or has no text. No
+--- string of the server's begins with a NUL.
 local function mark_of(row, identity)
   local parts = {}
   for i, name in ipairs(identity) do
     local value = row[name]
     if value == nil or value == core.null then return nil end
-    local text = type(value) == "string" and value or core.encode(value)
+    local kind = math.type(value) or type(value)
+    if #identity == 1 and (kind == "integer" or kind == "string") then return value end
+    local text = kind == "string" and value or core.encode(value)
     if not text then return nil end
     parts[i] = ("%s%d:%s"):format(type(value), #text, text)
   end
-  return table.concat(parts)
+  return "\0" .. table.concat(parts)
 end
 
 --- Takes in one row; nil and an error when another of the list has been stored

@@ -11,6 +11,8 @@ local upsert_list = {}
 --- Rows that give the same columns.
 ---@class pg.upsert.Group
 ---@field names string[] the columns with values
+---@field given table<string, true> the same
+---@field width integer of all its columns
 ---@field raws string[] those with SQL instead, the same for all rows of the group
 ---@field sql table<string, string>
 ---@field defaults string[] those that are pg.default
@@ -18,7 +20,8 @@ local upsert_list = {}
 ---@field places integer[] of the rows on the whole list
 
 local function new_group(row, names)
-  local group = { names = {}, raws = {}, sql = {}, defaults = {}, rows = {}, places = {} }
+  local group = { names = {}, given = {}, width = #names, raws = {}, sql = {}, defaults = {},
+    rows = {}, places = {} }
   for _, name in ipairs(names) do
     local value = row[name]
     if value == sql.default then
@@ -28,9 +31,21 @@ local function new_group(row, names)
       group.sql[name] = value[1]
     else
       table.insert(group.names, name)
+      group.given[name] = true
     end
   end
   return group
+end
+
+--- Whether the row gives the columns of the group, and no other, with values that are
+--- neither pg.default nor pg.raw, which are tables.
+local function fits(row, group)
+  local count = 0
+  for name, value in next, row do
+    if not group.given[name] or type(value) == "table" then return false end
+    count = count + 1
+  end
+  return count == group.width
 end
 
 --- Rows first..last by their columns, in the order in which each set first appears.
@@ -39,18 +54,20 @@ end
 ---@param last integer
 ---@return pg.upsert.Group[]
 function upsert_list.groups(rows, first, last)
-  local groups, known = {}, {}
+  local groups, known, group = {}, {}, nil
   for place = first, last do
     local row = rows[place]
-    local names, marks = sql.names(row, 1), {}
-    for i, name in ipairs(names) do
-      marks[i] = sql.is_raw(row[name]) and name .. "\0" .. row[name][1] or name
-    end
-    local mark = table.concat(marks, "\0\0")
-    local group = known[mark]
-    if not group then
-      group = new_group(row, names)
-      known[mark], groups[#groups + 1] = group, group
+    if not group or not fits(row, group) then
+      local names, marks = sql.names(row, 1), {}
+      for i, name in ipairs(names) do
+        marks[i] = sql.is_raw(row[name]) and name .. "\0" .. row[name][1] or name
+      end
+      local mark = table.concat(marks, "\0\0")
+      group = known[mark]
+      if not group then
+        group = new_group(row, names)
+        known[mark], groups[#groups + 1] = group, group
+      end
     end
     group.rows[#group.rows + 1], group.places[#group.places + 1] = row, place
   end
