@@ -548,25 +548,30 @@ describe("a server that", function()
     end)
   end
 
+  local begun <const>, set <const> = { "BEGIN", "T" }, { "SET", "T" }
   local cases <const> = {
-    { "answers COMMIT by ROLLBACK (T2)", { { "BEGIN", "T" }, { "ROLLBACK", "I" } },
+    { "answers COMMIT by ROLLBACK (T2)", { begun, set, { "ROLLBACK", "I" } },
       "transaction_failed", "idle" },
     { "answers COMMIT and stays in the transaction",
-      { { "BEGIN", "T" }, { "COMMIT", "T" }, { "ROLLBACK", "I" } }, "transaction_failed", "idle" },
+      { begun, set, { "COMMIT", "T" }, { "ROLLBACK", "I" } }, "transaction_failed", "idle" },
     { "answers BEGIN and opens no transaction", { { "BEGIN", "I" } }, "transaction_failed",
       "idle" },
-    { "refuses ROLLBACK (T10)", { { "BEGIN", "T" }, { false, "T" } }, "wrong_action", "lost",
-      body = function(tx) tx:update "SELECT 1" end },
-    { "is in an unknown state after COMMIT (T11)", { { "BEGIN", "T" }, { "COMMIT", "?" } },
+    { "refuses BEGIN", { { false, "I" } }, "query_failed", "idle" },
+    { "refuses ROLLBACK (T10)", { begun, set, { false, "T" } }, "wrong_action", "lost",
+      after = function(tx) tx:update "SELECT 1" end },
+    { "is in an unknown state after COMMIT (T11)", { begun, set, { "COMMIT", "?" } },
       "commit_unknown", "lost" },
-    { "goes away at COMMIT (T4)", { { "BEGIN", "T" } }, "commit_unknown", "lost" },
+    { "goes away at COMMIT (T4)", { begun, set }, "commit_unknown", "lost" },
   }
   for _, case in ipairs(cases) do
     it(case[1] .. " is not taken for one that has committed", function()
       local mocked <close> = scripted(case[2])
       mock.call(function()
         local conn <close> = assert(pg.connect(mocked.options))
-        failed(case[3], conn:transaction(case.body or function() end))
+        failed(case[3], conn:transaction(function(tx)
+          tx:execute "SET a = 1"
+          if case.after then case.after(tx) end
+        end))
         assert.equal(case[4], conn:status().state)
       end)
     end)

@@ -50,6 +50,7 @@ local KINDS <const> = {
   ["describe change"] = { "Parse Describe Sync",
     "ParseComplete ParameterDescription NoData ReadyForQuery" },
   command = { "Query", "CommandComplete ReadyForQuery" },
+  script = { "Query", "CommandComplete CommandComplete ReadyForQuery" },
   refused = { ONE .. " Sync", "ParseComplete ErrorResponse ReadyForQuery" },
   ["named refused"] = { AGAIN .. " Sync", "ErrorResponse ReadyForQuery" },
   ["run in a savepoint"] = { ONE .. " " .. ONE .. " " .. ONE .. " Sync", "ParseComplete " .. NONE
@@ -64,9 +65,11 @@ local KINDS <const> = {
 local names <const> = {}
 for name, kind in pairs(KINDS) do names[kind[1] .. " > " .. kind[2]] = name end
 
--- In the same trip the name of another statement is given up first, on its own.
-local CLOSE <const> = ONE .. " Sync "
-local CLOSED <const> = "ParseComplete " .. NONE .. "ReadyForQuery "
+-- In the same trip the name of another statement is given up first, on its own; or a transaction
+-- begins.
+local CLOSE <const>, BEGIN <const> = ONE .. " Sync ", ONE .. " "
+local BEGUN <const> = "ParseComplete " .. NONE
+local CLOSED <const> = BEGUN .. "ReadyForQuery "
 
 local function plain_name(sent, got)
   local said = sent .. " > " .. got
@@ -78,6 +81,11 @@ local function name_of(trip)
   if trip.text:find '"DEALLOCATE ' and trip.sent:sub(1, #CLOSE) == CLOSE
     and trip.got:sub(1, #CLOSED) == CLOSED then
     return "close + " .. plain_name(trip.sent:sub(#CLOSE + 1), trip.got:sub(#CLOSED + 1))
+  end
+  if trip.text:find '^[^\n]*"BEGIN[%u ]*" 0\n' and trip.sent:sub(1, #BEGIN) == BEGIN
+    and trip.got:sub(1, #BEGUN) == BEGUN then
+    return "begin + " .. name_of { text = trip.text:match "\n(.*)", sent = trip.sent:sub(#BEGIN + 1),
+      got = trip.got:sub(#BEGUN + 1) }
   end
   if trip.sent == "" and trip.got:find "^CommandComplete [%a ]*CommandComplete ReadyForQuery$"
     and not trip.got:find "ErrorResponse" then
@@ -357,33 +365,36 @@ describe("db:insert", function()
       end, { "catalogue; change", "change" } },
       { "batches", function(db)
         must(db:bulk_insert("t", { { v = "a" }, { v = "b" } }, { batch = 1 }))
-      end, { "catalogue; command; change; change; command", "command; change; change; command" } },
+      end, { "catalogue; begin + change; change; command", "begin + change; change; command" } },
     }
   end)
 end)
 
 describe("a transaction", function()
-  it("takes a trip a statement, one to begin and one to end", function()
+  it("takes a trip a statement, the first of which begins it, and one to end", function()
     local function body(tx, count)
       for i = 1, count do must(tx:query("SELECT v FROM k WHERE id = $1", i)) end
       return true
     end
     check_all {
       { "none", function(db) must(db:transaction(function(tx) return body(tx, 0) end)) end,
-        { "command; command" } },
+        { "" } },
       { "three", function(db) must(db:transaction(function(tx) return body(tx, 3) end)) end,
-        { "command; run; run; run; command", "command; run; prepare; named; command",
-          "command; named; named; named; command" } },
+        { "begin + run; run; run; command", "begin + run; prepare; named; command",
+          "begin + named; named; named; command" } },
       { "isolation", function(db)
         must(db:transaction(function(tx) return body(tx, 1) end, { isolation = "serializable" }))
-      end, { "command; run; command" } },
+      end, { "begin + run; command" } },
       { "a savepoint", function(db)
         must(db:transaction(function(tx)
           return tx:transaction(function(inner) return body(inner, 1) end)
         end))
       end, { "command; command; run; command; command" } },
       { "rolled back", function(db) db:dry_run(function(tx) return body(tx, 1) end) end,
-        { "command; run; command" } },
+        { "begin + run; command" } },
+      { "a script", function(db)
+        must(db:transaction(function(tx) return tx:execute "SET a.b = 1; SET a.c = 2" end))
+      end, { "command; script; command" } },
     }
   end)
 end)
@@ -490,7 +501,7 @@ describe("a pool", function()
       expect("pool:query " .. i, ("its answer; %s; reset"):format(kind), trips())
     end
     must(pool:transaction(function(tx) return tx:query "SELECT 1 AS x" end))
-    expect("pool:transaction", "its answer; command; run; command; reset", trips())
+    expect("pool:transaction", "its answer; begin + run; command; reset", trips())
     pool:use(function(db)
       must(db:query "SELECT 1 AS x")
       must(db:query "SELECT 1 AS x")

@@ -38,6 +38,7 @@ typedef struct lpg_op {
   bool opening; /* without its end there is no session */
   bool named;   /* run by the name of a prepared statement */
   bool several; /* more than one statement may run */
+  bool begins;  /* the transaction, in its own trip */
   int lead;     /* characters that were sent before the statement */
   bool failing; /* an earlier statement had failed the transaction */
 } lpg_op;

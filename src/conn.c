@@ -239,7 +239,7 @@ static const char *state_of(const lpg_handle *h)
     return "busy";
   switch (PQtransactionStatus(c->wire.pg)) {
   case PQTRANS_IDLE:
-    return "idle";
+    return *c->begin ? "transaction" : "idle";
   case PQTRANS_INTRANS:
     return "transaction";
   case PQTRANS_INERROR:
@@ -349,8 +349,9 @@ static int in_transaction(lua_State *L)
   lpg_scope_tidy(c);
   if (lpg_wire_busy(&c->wire))
     return 0;
-  lua_pushboolean(L, c->wire.pg && strcmp(c->undo, "ROLLBACK") != 0 &&
-                         PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE);
+  lua_pushboolean(L, *c->begin ||
+                         (c->wire.pg && strcmp(c->undo, "ROLLBACK") != 0 &&
+                          PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE));
   return 1;
 }
 

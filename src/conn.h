@@ -17,8 +17,8 @@
 struct lpg_op;
 struct lpg_hold;
 
-/* ROLLBACK TO SAVEPOINT and a name. */
-enum { LPG_UNDO = 64 };
+/* ROLLBACK TO SAVEPOINT and a name; BEGIN and all that it can be told. */
+enum { LPG_UNDO = 64, LPG_BEGIN = 96 };
 
 typedef struct lpg_conn {
   lpg_wire wire;
@@ -43,6 +43,7 @@ typedef struct lpg_conn {
   bool broken; /* the transaction is not the one that was begun any more */
   bool astray; /* a hold was broken whose savepoint has to be undone */
   char undo[LPG_UNDO];    /* what an abandoned transaction owes; or empty */
+  char begin[LPG_BEGIN];  /* what goes with the scope's first statement */
   char tag[24];           /* the last command that has no row count */
   bool settings_changed;  /* those that no server tells of: by a script */
   bool named;             /* the program ran PREPARE */

@@ -63,7 +63,8 @@ static int notification(lua_State *L)
   if (!lpg_handle_ready(L, HANDLE, handle))
     return 2;
   lpg_wire *w = &handle->conn->wire;
-  if (PQtransactionStatus(w->pg) != PQTRANS_IDLE && !lpg_wire_busy(w))
+  if (*handle->conn->begin ||
+      (PQtransactionStatus(w->pg) != PQTRANS_IDLE && !lpg_wire_busy(w)))
     return lpg_raise(L, "notifications do not come inside of a transaction");
   if (w->notifies.count > 0)
     return push_next(L, &w->notifies);

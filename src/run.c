@@ -34,6 +34,35 @@ static int give_lesson(lua_State *L, int slot)
   return 1;
 }
 
+/* BEGIN goes in the trip of the transaction's first statement, but for COPY and
+ * what is no single statement, or has something before it already. */
+static bool brings_begin(lua_State *L, const lpg_op *op)
+{
+  char word[LPG_WORD];
+  lpg_next_word(lua_tostring(L, SQL), word);
+  return op->action <= LPG_EXECUTE && !op->script &&
+         strcmp(word, "copy") != 0 && !lpg_run_needs_read_only(op->conn);
+}
+
+static int send_begin(lua_State *L, lpg_op *op, int slot)
+{
+  char begin[LPG_BEGIN];
+  bool guard = lpg_run_needs_read_only(op->conn);
+  lpg_request request = {.kind = guard ? LPG_STATEMENT : LPG_SCRIPT,
+                         .sql = begin,
+                         .before = guard ? LPG_READ_ONLY : NULL};
+  memcpy(begin, op->conn->begin, sizeof begin);
+  *op->conn->begin = '\0';
+  return lpg_send(L, op, slot, LPG_AT_BEGIN, &request);
+}
+
+/* The error of a BEGIN, and not of the statement that it went before. */
+static void blame_begin(lua_State *L)
+{
+  lua_pushliteral(L, "BEGIN");
+  lua_replace(L, SQL);
+}
+
 /* Sends what has to come next. */
 static int advance(lua_State *L, lpg_op *op, int slot)
 {
@@ -46,7 +75,8 @@ static int advance(lua_State *L, lpg_op *op, int slot)
   if (op->deadline == 0) /* it begins now, or when the way is free */
     op->deadline = (op->stage == LPG_AT_RECOVERY ? lpg_now() : op->ticked) +
                    op->limits.timeout;
-  if (*c->undo && !lpg_scope_guards(c)) { /* nobody else will */
+  bool begun = lpg_scope_guards(c) && !*c->begin;
+  if (*c->undo && !begun) { /* nobody else will */
     char undo[LPG_UNDO];
     memcpy(undo, c->undo, sizeof undo);
     *c->undo = '\0';
@@ -67,6 +97,8 @@ static int advance(lua_State *L, lpg_op *op, int slot)
   }
   if (lpg_codecs_due(c) && !op->settings.own && op->stage != LPG_AT_CODECS)
     return lpg_codecs_ask(L, op, slot);
+  if (*c->begin && !brings_begin(L, op))
+    return send_begin(L, op, slot);
   if (op->action == LPG_TRANSFER)
     return lpg_send_copy(L, op, slot);
   if (lpg_named_settle(L, slot + CONN, op->first, op->count))
@@ -224,6 +256,8 @@ static int fail(lua_State *L, lpg_op *op, int slot)
     lpg_outcome_completed(L, op->conn);
     return lpg_give_error(L, slot);
   }
+  if (op->begins && w->failure && w->failed == w->asides)
+    blame_begin(L);
   op->elapsed = lpg_now() - w->started;
   if (lpg_outcome_unexplained(w)) { /* somebody cancelled: was it a timeout? */
     lpg_outcome_describe(L, op);
@@ -262,6 +296,20 @@ static int proceed(lua_State *L, lpg_op *op, int slot)
     return advance(L, op, slot);
   lpg_error_new(L, "cancelled", "the statement was cancelled");
   lpg_error_boolean(L, "completed", false);
+  return lpg_give_error(L, slot);
+}
+
+/* BEGIN was answered. */
+static int begun(lua_State *L, lpg_op *op, int slot, bool failed)
+{
+  if (!failed && PQtransactionStatus(op->conn->wire.pg) != PQTRANS_IDLE)
+    return proceed(L, op, slot);
+  blame_begin(L);
+  if (failed)
+    return fail(L, op, slot);
+  lpg_error_new(L, "transaction_failed",
+                "the server answered BEGIN, but no transaction is open");
+  lpg_error_fix(L, "Look in the server's log.");
   return lpg_give_error(L, slot);
 }
 
@@ -316,6 +364,8 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
     /* fall through */
   case LPG_AT_RESTORE:
     return failed ? fail(L, op, slot) : proceed(L, op, slot);
+  case LPG_AT_BEGIN:
+    return begun(L, op, slot, failed);
   case LPG_AT_DIAGNOSIS:
     lua_pushvalue(L, slot + ROWS);
     if (op->server_timeout > 0 && op->elapsed >= op->server_timeout * 0.99) {

@@ -214,8 +214,14 @@ int lpg_send_statement(lua_State *L, lpg_op *op, int slot)
     return doubt(L, op, slot);
   if (wrong)
     return misfit(L, slot, wrong, &fault);
-  op->transaction = PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
-  if (!surround(L, op, slot, &request)) {
+  char begin[LPG_BEGIN];
+  memcpy(begin, c->begin, sizeof begin);
+  op->begins = *begin;
+  op->transaction =
+      op->begins || PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
+  if (op->begins) {
+    request.before = begin;
+  } else if (!surround(L, op, slot, &request)) {
     lpg_error_new(L, "wrong_action",
                   op->action == LPG_EACH
                       ? "COPY has no rows for db:each; db:copy_rows has"
@@ -226,6 +232,7 @@ int lpg_send_statement(lua_State *L, lpg_op *op, int slot)
   lpg_prepare_choose(L, c, slot + CONN, slot + STATEMENT, op->settings.eager,
                      &request);
   op->named = request.name != NULL;
+  *c->begin = '\0';
   return lpg_send(L, op, slot, LPG_AT_RUN, &request);
 }
 

@@ -12,6 +12,7 @@ enum {
   LPG_AT_RECOVERY, /* what a lost caller left */
   LPG_AT_UNDO,     /* what it owes */
   LPG_AT_RESTORE,  /* settings are set back */
+  LPG_AT_BEGIN,    /* of a transaction whose first statement cannot bring it */
   LPG_AT_CODECS,   /* which types they are for */
   LPG_AT_NAMES,    /* which types pg.typed means */
   LPG_AT_DESCRIBE,

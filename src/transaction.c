@@ -35,6 +35,7 @@ static void leave(lpg_scope *s)
   if (!c->scope) {
     c->deadline = 0;
     c->broken = false;
+    *c->begin = '\0';
   }
 }
 
@@ -177,7 +178,7 @@ void lpg_scope_notice(lpg_conn *c, const char *tag, const char *sql)
 
 void lpg_scope_settle(lpg_conn *c)
 {
-  if (lpg_scope_guards(c))
+  if (lpg_scope_guards(c) && !*c->begin)
     c->broken |= PQtransactionStatus(c->wire.pg) == PQTRANS_IDLE;
 }
 
@@ -223,15 +224,17 @@ static void push_handle(lua_State *L, int scope, const lpg_handle *h)
   lua_setiuservalue(L, -2, 2);
 }
 
-/* core.enter(scope, db, savepoint, deadline): opens it and answers the handle
- * for the body; or nil and an error. `savepoint` is its name, nil for BEGIN;
- * `deadline` is on core.now()'s clock, and the outermost's counts. */
+/* core.enter(scope, db, deadline, begin, savepoint): opens it and answers the
+ * handle for the body; or nil and an error. `begin` is the BEGIN that goes with
+ * the first statement, unless there is a savepoint, by its name; `deadline` is
+ * on core.now()'s clock, and the outermost's counts. */
 static int enter(lua_State *L)
 {
   lpg_scope *s = luaL_checkudata(L, 1, scope_name);
   const lpg_handle *h = lpg_handle_check(L, 2);
-  const char *savepoint = luaL_optstring(L, 3, NULL);
-  lua_Number deadline = luaL_optnumber(L, 4, 0);
+  lua_Number deadline = luaL_optnumber(L, 3, 0);
+  const char *begin = luaL_checkstring(L, 4);
+  const char *savepoint = luaL_optstring(L, 5, NULL);
   lpg_conn *c = s->conn;
   if (!lpg_handle_ready(L, 2, h))
     return 2;
@@ -246,6 +249,8 @@ static int enter(lua_State *L)
            savepoint ? "ROLLBACK TO SAVEPOINT %s" : "ROLLBACK", savepoint);
   if (!c->scope)
     c->deadline = deadline;
+  if (!savepoint)
+    snprintf(c->begin, sizeof c->begin, "%s", begin);
   s->outer = c->scope;
   s->open = true;
   s->lease->ended = NULL;
@@ -254,8 +259,9 @@ static int enter(lua_State *L)
 }
 
 /* core.guard(scope, true): the body begins. core.guard(scope, false): it has
- * ended. Answers its first failure, or nil, whether the transaction is not the
- * one any more that was begun, and whether the scope is open. */
+ * ended, and a BEGIN that was put off is not sent any more. Answers its first
+ * failure, or nil, whether the transaction is not the one any more that was
+ * begun, whether the scope is open, and whether it has yet to begin. */
 static int guard(lua_State *L)
 {
   lpg_scope *s = luaL_checkudata(L, 1, scope_name);
@@ -279,7 +285,10 @@ static int guard(lua_State *L)
   s->guarded = on;
   lua_pushboolean(L, c->broken || c->closed || s->torn);
   lua_pushboolean(L, 1);
-  return 3;
+  lua_pushboolean(L, *c->begin);
+  if (!on && !s->outer)
+    *c->begin = '\0';
+  return 4;
 }
 
 /* core.leave(scope): what it has begun has ended; core.abandon(scope): it has

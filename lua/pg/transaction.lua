@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- transaction: BEGIN, a function, COMMIT or ROLLBACK; inside of another one a
--- savepoint. The core keeps the first failure of a statement while the function
+-- savepoint. BEGIN goes in the trip of the first statement, and without one there
+-- is nothing to begin. The core keeps the first failure of a statement while the function
 -- runs, and refuses what comes after it (src/transaction.h).
 local core = require "pg.core"
 local errors = require "pg.errors"
@@ -79,12 +80,12 @@ end
 ---@field raised? { [1]: any }
 ---@field broken? boolean
 
---- Runs the body; answers also whether to commit.
+--- Runs the body; answers also whether there is something to commit.
 ---@return pg.Outcome, boolean
 local function run(db, scope, body, tx)
   local _, was_broken = core.guard(scope, true)
   local values = was_broken and { true, n = 1 } or table.pack(xpcall(body, locate, tx))
-  local failure, broken = core.guard(scope, false)
+  local failure, broken, _, unbegun = core.guard(scope, false)
   local ok, first, second = values[1], values[2], values[3]
   if not ok and not errors.is(first) then
     return { raised = { first }, broken = broken }, false
@@ -97,7 +98,7 @@ local function run(db, scope, body, tx)
       { fixes = { RETURN_OR_RAISE } }), broken = true }, false
   end
   local err = not first and second or nil
-  return { values = values, err = err }, err == nil
+  return { values = values, err = err }, err == nil and not unbegun
 end
 
 --- Takes back what the scope has begun. A connection where that fails is cut, but
@@ -147,7 +148,8 @@ local function commit(db, scope, savepoint, deadline)
   return err
 end
 
---- BEGIN or SAVEPOINT. The handle for the body; or nil and an error.
+--- SAVEPOINT, or a BEGIN that goes with the first statement. The handle for the body; or
+--- nil and an error.
 local function begin(db, scope, savepoint, plan)
   if plan.deadline and core.now() >= plan.deadline then
     return nil, fail(db, "query_timeout", "the transaction's deadline had passed before its BEGIN",
@@ -156,16 +158,11 @@ local function begin(db, scope, savepoint, plan)
     return nil, fail(db, "transaction_failed", "the connection is in another transaction now, so "
       .. "this one cannot be run again")
   end
-  local tx, err = core.enter(scope, db, savepoint, plan.deadline)
-  if not tx then return nil, err end
-  local begun, problem = db:execute(savepoint and "SAVEPOINT " .. savepoint or plan.begin)
-  if begun and not core.in_transaction(db) then
-    begun, problem = nil, fail(db, "transaction_failed", "the server answered BEGIN, but no "
-      .. "transaction is open", { fixes = { "Look in the server's log." } })
-  end
-  if begun then return tx end
-  if savepoint or core.in_transaction(db) == false then core.leave(scope) end
-  roll_back(db, scope, savepoint)
+  local tx, err = core.enter(scope, db, plan.deadline, plan.begin, savepoint)
+  if not tx or not savepoint then return tx, err end
+  local set, problem = db:execute("SAVEPOINT " .. savepoint)
+  if set then return tx end
+  core.leave(scope)
   core.spoil(db, problem)
   return nil, problem
 end
