@@ -368,6 +368,9 @@ describe("a prepared statement under a change of its table", function()
     for _ = 1, 3 do
       for schema, answer in pairs(answers) do
         assert(db:execute("SET search_path = " .. schema))
+        same(answer, must(db:transaction(function(tx)
+          return must(tx:query "SELECT * FROM w").rows
+        end)))
         often(function() same(answer, rows "SELECT * FROM w") end)
       end
     end

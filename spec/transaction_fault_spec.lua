@@ -556,7 +556,9 @@ describe("a server that", function()
       { begun, set, { "COMMIT", "T" }, { "ROLLBACK", "I" } }, "transaction_failed", "idle" },
     { "answers BEGIN and opens no transaction", { { "BEGIN", "I" } }, "transaction_failed",
       "idle" },
-    { "refuses BEGIN", { { false, "I" } }, "query_failed", "idle" },
+    { "refuses BEGIN", { { false, "I" } }, "query_failed", "idle", sql = "BEGIN" },
+    { "refuses BEGIN that goes with a statement", { { false, "I" } }, "query_failed", "idle",
+      sql = "BEGIN", first = function(tx) tx:query "SELECT 1" end },
     { "refuses ROLLBACK (T10)", { begun, set, { false, "T" } }, "wrong_action", "lost",
       after = function(tx) tx:update "SELECT 1" end },
     { "is in an unknown state after COMMIT (T11)", { begun, set, { "COMMIT", "?" } },
@@ -568,10 +570,11 @@ describe("a server that", function()
       local mocked <close> = scripted(case[2])
       mock.call(function()
         local conn <close> = assert(pg.connect(mocked.options))
-        failed(case[3], conn:transaction(function(tx)
-          tx:execute "SET a = 1"
+        local err = failed(case[3], conn:transaction(function(tx)
+          if case.first then case.first(tx) else tx:execute "SET a = 1" end
           if case.after then case.after(tx) end
         end))
+        if case.sql then assert.equal(case.sql, err.sql) end
         assert.equal(case[4], conn:status().state)
       end)
     end)

@@ -71,7 +71,7 @@ describe("a transaction", function()
       local err = failed("transaction_failed", add(tx, 2))
       assert.equal("constraint_violation", err.cause.kind)
       return "fine"
-    end, "constraint_violation" },
+    end, "constraint_violation", second = true },
     ["asserts on a statement after the one that failed"] = { function(tx)
       tx:query "SELEC"
       must(add(tx, 2))
@@ -149,6 +149,14 @@ describe("a transaction", function()
         assert.equal("7", ids())
       end
     end)
+
+    if not case.second then
+      it("stores nothing when all that its function does is that it " .. title, function()
+        failed(case[2], db:transaction(case[1]))
+        if db:status().state ~= "closed" then idle() end
+        assert.equal("", ids())
+      end)
+    end
 
     if not case.whole then -- these concern the whole of it
       it("inside of another one loses only itself when its function " .. title, function()

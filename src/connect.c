@@ -425,8 +425,8 @@ static int reset(lua_State *L)
   if (c->hold)
     lpg_raise(L, "the connection is busy with %s%s", c->hold->what,
               c->hold->place);
-  if (*c->begin || (c->wire.pg && !lpg_wire_busy(&c->wire) &&
-                    PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE))
+  if (c->wire.pg && !lpg_wire_busy(&c->wire) &&
+      (*c->begin || PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE))
     return lpg_raise(L, "reset inside a transaction would lose it: end the "
                         "transaction first");
   lua_getiuservalue(L, GIVEN, 1);

@@ -96,7 +96,7 @@ static bool may_prepare(const lpg_conn *c, const lpg_statement *s, bool eager)
 static bool is_doubtful(const lpg_conn *c, const lpg_statement *s)
 {
   return s->prepared && s->epoch != c->epoch &&
-         PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
+         (*c->begin || PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE);
 }
 
 static void choose(lua_State *L, lpg_conn *c, int conn, int index, bool eager,

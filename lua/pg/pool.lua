@@ -139,22 +139,15 @@ end
 
 local LOST <const> = { connection_lost = true, server_unavailable = true }
 
---- One try on one connection; answers first whether it was lost before anything was committed, and
---- whether the function ran.
+--- One try on one connection; answers first whether it was lost before anything was committed.
 local function transact(self, name, body, seconds, given)
   local db <close>, err = acquire(self, seconds, 3)
-  if not db then return false, false, table.pack(nil, err) end
-  local ran = false
-  local function run(tx)
-    ran = true
-    return body(tx)
-  end
-  local results = table.pack(forward(3, name, db, type(body) == "function" and run or body,
-    given()))
+  if not db then return false, table.pack(nil, err) end
+  local results = table.pack(forward(3, name, db, body, given()))
   local problem = results[2]
   local lost = results[1] == nil and errors.is(problem) and LOST[problem.kind]
     and db:status().state == "lost"
-  return lost, ran, results
+  return lost, results
 end
 
 -- For functions that call it in their last statement: level 2 is their caller.
@@ -162,10 +155,8 @@ local function transactions(self, name, body, given)
   local seconds, left = within(self, given)
   local retries = type(given) == "table" and math.tointeger(given.retries) or 0
   for attempt = 0, math.huge do
-    local lost, ran, results = transact(self, name, body, seconds, left)
-    if not lost or attempt >= (ran and retries or math.max(retries, 1)) then
-      return table.unpack(results, 1, results.n)
-    end
+    local lost, results = transact(self, name, body, seconds, left)
+    if not lost or attempt >= retries then return table.unpack(results, 1, results.n) end
   end
 end
 
