@@ -84,8 +84,8 @@ local function name_of(trip)
   end
   if trip.text:find '^[^\n]*"BEGIN[%u ]*" 0\n' and trip.sent:sub(1, #BEGIN) == BEGIN
     and trip.got:sub(1, #BEGUN) == BEGUN then
-    return "begin + " .. name_of { text = trip.text:match "\n(.*)", sent = trip.sent:sub(#BEGIN + 1),
-      got = trip.got:sub(#BEGUN + 1) }
+    return "begin + " .. name_of { text = trip.text:match "\n(.*)",
+      sent = trip.sent:sub(#BEGIN + 1), got = trip.got:sub(#BEGUN + 1) }
   end
   if trip.sent == "" and trip.got:find "^CommandComplete [%a ]*CommandComplete ReadyForQuery$"
     and not trip.got:find "ErrorResponse" then
