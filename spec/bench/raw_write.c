@@ -69,8 +69,9 @@ static void literal(char *at, int first, int end, int column)
 static long insert(job *j)
 {
   static char room[WIDTH][BATCH * (2 * CELL + 3) + 2];
-  static const char sql[] = "INSERT INTO bench_logs SELECT * FROM unnest("
-                            "$1::text[], $2::text[], $3::timestamp[])";
+  static const char sql[] =
+      "INSERT INTO bench_logs SELECT * FROM (SELECT unnest($1::text[]), "
+      "unnest($2::text[]), unnest($3::timestamp[])) AS u";
   const char *const values[WIDTH] = {room[0], room[1], room[2]};
   int rows = scaled(j, ROWS), batch = scaled(j, BATCH);
   run_script(j->pg, TRUNCATE);
