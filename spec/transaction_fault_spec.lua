@@ -571,7 +571,7 @@ describe("a server that", function()
       mock.call(function()
         local conn <close> = assert(pg.connect(mocked.options))
         local err = failed(case[3], conn:transaction(function(tx)
-          if case.first then case.first(tx) else tx:execute "SET a = 1" end
+          if case.first then case.first(tx) else tx:execute "SET a = 1;" end
           if case.after then case.after(tx) end
         end))
         if case.sql then assert.equal(case.sql, err.sql) end

@@ -385,11 +385,14 @@ describe("a transaction", function()
       { "isolation", function(db)
         must(db:transaction(function(tx) return body(tx, 1) end, { isolation = "serializable" }))
       end, { "begin + run; command" } },
+      { "a command", function(db)
+        must(db:transaction(function(tx) return tx:execute "SET LOCAL a.b = 1" end))
+      end, { "begin + change; command" } },
       { "a savepoint", function(db)
         must(db:transaction(function(tx)
           return tx:transaction(function(inner) return body(inner, 1) end)
         end))
-      end, { "command; command; run; command; command" } },
+      end, { "begin + change; run; command; command" } },
       { "rolled back", function(db) db:dry_run(function(tx) return body(tx, 1) end) end,
         { "begin + run; command" } },
       { "a script", function(db)

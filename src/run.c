@@ -442,9 +442,11 @@ int lpg_run(lua_State *L, lpg_action action, int count,
   op->first = VALUES;
   op->count = count;
   /* a script could leave the read-only transaction: statements one by one */
+  const lpg_conn *c = op->conn;
+  bool several = strchr(lua_tostring(L, SQL), ';');
   op->script = action == LPG_EXECUTE && count == 0 &&
-               !(op->conn->readonly && op->conn->pooler);
-  op->several = op->script && strchr(lua_tostring(L, SQL), ';');
+               !(c->readonly && c->pooler) && (several || !*c->begin);
+  op->several = op->script && several;
   if (action == LPG_EACH) {
     lpg_stream_new(L, HANDLE, SQL, settings);
     lua_replace(L, slot + OBJECT);
