@@ -1178,7 +1178,19 @@ INSERT INTO k VALUES (1.5, '2026-01-15T10:30:00Z', 0), (2, '2026-01-16', 0)]])
       end)
     end)
 
-    it("goes through views, partitions and rules", function()
+    it("looks up its few rows by their key, so that others may change other rows", function()
+    assert(db:execute [[CREATE TABLE t (id int PRIMARY KEY, v text);
+      INSERT INTO t SELECT i, 'v' FROM generate_series(1, 50000) AS i; ANALYZE t]])
+    local rival <close> = assert(pg.connect(server.options))
+    assert(db:transaction(function(tx)
+      assert(tx:bulk_update("t", { { id = 1, v = "a" } }))
+      assert(rival:transaction(function(other)
+        assert(other:bulk_update("t", { { id = 49000, v = "b" } }))
+      end, { isolation = "serializable" }))
+    end, { isolation = "serializable" }))
+  end)
+
+  it("goes through views, partitions and rules", function()
       assert(db:execute [[
 CREATE TABLE parts (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
 CREATE TABLE parts1 PARTITION OF parts FOR VALUES FROM (0) TO (10);

@@ -710,6 +710,22 @@ describe("a hand-out", function()
     counts({ replaced = 1, open = 1, created = 2 }, pool)
   end)
 
+  it("asks one that was idle for seconds before a transaction, whose function shall not run for "
+    .. "nothing", function()
+    local pool <close> = new { size = 1, timeout = 0.2 }
+    local pid, runs = pid_of(pool), 0
+    os.execute("kill -STOP " .. pid)
+    finally(function() os.execute("kill -CONT " .. pid) end)
+    later(5, function()
+      local other = pool:transaction(function(tx)
+        runs = runs + 1
+        return tx:query "SELECT pg_backend_pid() AS pid".rows[1].pid
+      end)
+      assert.not_equal(pid, other)
+    end)
+    assert.equal(1, runs)
+  end)
+
   it("answers why a connection cannot be opened, and leaves its place free", function()
     local pool <close> = new { size = 1, database = "nowhere" }
     for _ = 1, 3 do failed("authentication_failed", pool:query "SELECT 1") end

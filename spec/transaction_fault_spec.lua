@@ -125,6 +125,47 @@ describe("a transaction whose coroutine goes away", function()
     assert.equal("", ids())
   end)
 
+  -- What another coroutine's first statement has to ask before it is sent, or BEGIN itself.
+  local asking <const> = {
+    ["a type"] = function(tx) return tx:execute("INSERT INTO m VALUES ($1)", { "low" }) end,
+    ["the type of a value"] = function(tx)
+      return tx:execute("INSERT INTO m VALUES (ARRAY[$1])", pg.typed("low", "level"))
+    end,
+    ["BEGIN"] = function(tx) return tx:execute "INSERT INTO m VALUES (NULL); SELECT 1" end,
+  }
+  for what, statement in pairs(asking) do
+    it("lets no statement of another coroutine out alone that was asking for " .. what, function()
+      must(other:execute "CREATE TYPE level AS ENUM ('low'); CREATE TABLE m (l level[])")
+      finally(function() must(other:execute "DROP TABLE m; DROP TYPE level") end)
+      for _, ends in ipairs { "returns", "raises", "refuses", "is closed" } do
+        local conn <close> = must(pg.connect(support.merge(server.options, {
+          wait = coroutine.yield })))
+        local asker
+        local thread = coroutine.create(function()
+          return conn:transaction(function(tx)
+            asker = coroutine.create(statement)
+            assert(coroutine.resume(asker, tx))
+            if ends == "raises" then error("no", 0) end
+            if ends == "is closed" then coroutine.yield "here" end
+            if ends == "refuses" then return nil, "no" end
+          end)
+        end)
+        local ok, answer = coroutine.resume(thread)
+        if ends == "is closed" then
+          assert.equal("here", answer)
+          coroutine.close(thread)
+        end
+        assert.is_true(ends == "refuses" or ends == "is closed" or not ok)
+        support.eventually(function()
+          assert(coroutine.resume(asker))
+          return coroutine.status(asker) == "dead"
+        end)
+        assert.equal(0, value(other, "SELECT count(*) FROM m"), ends)
+        coroutine.wrap(function() must(conn:query "SELECT 1") end)()
+      end
+    end)
+  end
+
   it("yields inside of its function, and to an event loop", function()
     local loop <const> = scheduler()
     local order = {}

@@ -193,6 +193,14 @@ describe("a transaction", function()
     idle()
   end)
 
+  it("keeps its deadline when its function runs nothing", function()
+    local function work() local till <const> = core.now() + 0.05; repeat until core.now() > till end
+    local err = failed("query_timeout", db:transaction(work, { deadline = 0.02 }))
+    assert.is_false(err.completed)
+    assert.is_true(db:transaction(work, { deadline = 5 }))
+    idle()
+  end)
+
   it("stores nothing when its function returns nil or false and an error", function()
     for _, first in ipairs { false, "nil" } do
       local packed = table.pack(db:transaction(function(tx)

@@ -25,12 +25,18 @@ describe("unnest", function()
     local from, items = unnest.source({ int }, 1)
     assert.equal('(SELECT pg_catalog.unnest($1::"pg_catalog"."int4"[]) AS c1) AS u', from)
     same({ "u.c1" }, items)
-    from, items = unnest.source({ int, mood, list }, 3, true)
+    from, items = unnest.source({ int, mood, list }, 3)
     assert.equal('(SELECT pg_catalog.unnest($3::"pg_catalog"."int4"[]) AS c1, '
       .. 'pg_catalog.unnest($4::"pg_catalog"."text"[]) AS c2, '
-      .. 'pg_catalog.unnest($5::"pg_catalog"."text"[]) AS c3, '
-      .. 'pg_catalog.generate_subscripts($5::"pg_catalog"."text"[], 1) AS place) AS u', from)
+      .. 'pg_catalog.unnest($5::"pg_catalog"."text"[]) AS c3) AS u', from)
     same({ "u.c1", 'u.c2::"odd ""s"."mood"', 'u.c3::"pg_catalog"."_int4"' }, items)
+  end)
+
+  it("says each row's place where that is asked for", function()
+    assert.equal('pg_catalog.unnest($1::"pg_catalog"."int4"[]) WITH ORDINALITY AS u (c1, place)',
+      (unnest.source({ int }, 1, true)))
+    assert.equal('unnest($3::"pg_catalog"."int4"[], $4::"pg_catalog"."text"[]) WITH ORDINALITY '
+      .. 'AS u (c1, c2, place)', (unnest.source({ int, mood }, 3, true)))
   end)
 
   it("takes a column that the relation lacks for text", function()

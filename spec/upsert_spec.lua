@@ -585,6 +585,15 @@ CREATE TABLE t (id serial PRIMARY KEY, a int, UNIQUE NULLS NOT DISTINCT (a))]])
       end)
     end
 
+    it("names the first row that is refused, whatever the others are refused for", function()
+      assert(db:execute [[CREATE TYPE level AS ENUM ('low');
+CREATE TABLE t (id int PRIMARY KEY, n int CHECK (n > 0), l level)]])
+      local list <const> = { { id = 1, n = -1, l = "low" }, { id = 2, n = 1, l = "none" } }
+      local err = failed("constraint_violation", db:upsert("t", list))
+      same({ 1, "23514" }, { err.row, err.sqlstate })
+      assert(db:execute "DROP TABLE t; DROP TYPE level")
+    end)
+
     it("does not take rows outside of a partial index for the same", function()
       assert(db:execute [[CREATE TABLE t (k int, active bool, n int);
 CREATE UNIQUE INDEX ON t (k) WHERE active]])

@@ -35,12 +35,13 @@ typedef struct lpg_op {
   lua_Integer before; /* rows of earlier portions of a stream */
   bool doubted;       /* what was known of types was forgotten */
   bool cancelled, script, described, answering, tabular, misread, transaction;
-  bool opening; /* without its end there is no session */
-  bool named;   /* run by the name of a prepared statement */
-  bool several; /* more than one statement may run */
-  bool begins;  /* the transaction, in its own trip */
-  int lead;     /* characters that were sent before the statement */
-  bool failing; /* an earlier statement had failed the transaction */
+  bool opening;            /* without its end there is no session */
+  bool named;              /* run by the name of a prepared statement */
+  bool several;            /* more than one statement may run */
+  struct lpg_scope *scope; /* whose body it is of; to compare only */
+  char begin[LPG_BEGIN];   /* the BEGIN that went before it, or empty */
+  int lead;                /* characters that were sent before the statement */
+  bool failing;            /* an earlier statement had failed the transaction */
 } lpg_op;
 
 /* Pushes an operation on the connection at `index`, into a slot to be closed.

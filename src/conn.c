@@ -237,9 +237,11 @@ static const char *state_of(const lpg_handle *h)
     return "lost";
   if (c->op || lpg_wire_busy(&c->wire))
     return "busy";
+  if (*c->begin)
+    return "transaction";
   switch (PQtransactionStatus(c->wire.pg)) {
   case PQTRANS_IDLE:
-    return *c->begin ? "transaction" : "idle";
+    return "idle";
   case PQTRANS_INTRANS:
     return "transaction";
   case PQTRANS_INERROR:

@@ -34,8 +34,8 @@ static int give_lesson(lua_State *L, int slot)
   return 1;
 }
 
-/* BEGIN goes in the trip of the transaction's first statement, but for COPY and
- * what is no single statement, or has something before it already. */
+/* BEGIN goes along with a single statement that runs, but COPY, and not where
+ * something goes before it already. */
 static bool brings_begin(lua_State *L, const lpg_op *op)
 {
   char word[LPG_WORD];
@@ -46,21 +46,25 @@ static bool brings_begin(lua_State *L, const lpg_op *op)
 
 static int send_begin(lua_State *L, lpg_op *op, int slot)
 {
-  char begin[LPG_BEGIN];
   bool guard = lpg_run_needs_read_only(op->conn);
   lpg_request request = {.kind = guard ? LPG_STATEMENT : LPG_SCRIPT,
-                         .sql = begin,
+                         .sql = op->begin,
                          .before = guard ? LPG_READ_ONLY : NULL};
-  memcpy(begin, op->conn->begin, sizeof begin);
+  memcpy(op->begin, op->conn->begin, sizeof op->begin);
   *op->conn->begin = '\0';
   return lpg_send(L, op, slot, LPG_AT_BEGIN, &request);
 }
 
-/* The error of a BEGIN, and not of the statement that it went before. */
-static void blame_begin(lua_State *L)
+/* The transaction has ended while the server was asked what goes before the
+ * statement: it would run on its own. */
+static int refuse_alone(lua_State *L, int slot)
 {
-  lua_pushliteral(L, "BEGIN");
-  lua_replace(L, SQL);
+  lpg_error_new(L, "transaction_failed",
+                "the transaction ended before this statement was sent");
+  lpg_error_boolean(L, "completed", false);
+  lpg_error_fix(L, "Let the coroutines that use the transaction end before its "
+                   "function does.");
+  return lpg_give_error(L, slot);
 }
 
 /* Sends what has to come next. */
@@ -75,6 +79,8 @@ static int advance(lua_State *L, lpg_op *op, int slot)
   if (op->deadline == 0) /* it begins now, or when the way is free */
     op->deadline = (op->stage == LPG_AT_RECOVERY ? lpg_now() : op->ticked) +
                    op->limits.timeout;
+  if (op->scope && (op->scope != c->scope || !lpg_scope_guards(c)))
+    return refuse_alone(L, slot);
   bool begun = lpg_scope_guards(c) && !*c->begin;
   if (*c->undo && !begun) { /* nobody else will */
     char undo[LPG_UNDO];
@@ -256,8 +262,6 @@ static int fail(lua_State *L, lpg_op *op, int slot)
     lpg_outcome_completed(L, op->conn);
     return lpg_give_error(L, slot);
   }
-  if (op->begins && w->failure && w->failed == w->asides)
-    blame_begin(L);
   op->elapsed = lpg_now() - w->started;
   if (lpg_outcome_unexplained(w)) { /* somebody cancelled: was it a timeout? */
     lpg_outcome_describe(L, op);
@@ -299,12 +303,21 @@ static int proceed(lua_State *L, lpg_op *op, int slot)
   return lpg_give_error(L, slot);
 }
 
-/* BEGIN was answered. */
+/* The error is of the BEGIN, and not of the statement that it went before. */
+static void blame_begin(lua_State *L, const lpg_op *op)
+{
+  lua_pushstring(L, op->begin);
+  lua_replace(L, SQL);
+}
+
+/* BEGIN was answered, in a trip of its own. */
 static int begun(lua_State *L, lpg_op *op, int slot, bool failed)
 {
-  if (!failed && PQtransactionStatus(op->conn->wire.pg) != PQTRANS_IDLE)
+  if (!failed && PQtransactionStatus(op->conn->wire.pg) != PQTRANS_IDLE) {
+    *op->begin = '\0';
     return proceed(L, op, slot);
-  blame_begin(L);
+  }
+  blame_begin(L, op);
   if (failed)
     return fail(L, op, slot);
   lpg_error_new(L, "transaction_failed",
@@ -386,8 +399,12 @@ static int on_done(lua_State *L, lpg_op *op, int slot)
       lpg_kept_note(L, op, slot);
       return give(L, op, slot, lpg_kept_ask(L, op, slot));
     }
-    if (stale(L, op, slot))
+    if (*op->begin && w->failure && w->failed == w->asides) {
+      blame_begin(L, op);
+      op->named = false;
+    } else if (stale(L, op, slot)) {
       return lpg_send_describe(L, op, slot);
+    }
     return fail(L, op, slot);
   }
 }
@@ -425,6 +442,7 @@ static lpg_op *begin(lua_State *L, lpg_action action,
   op->stage = LPG_AT_RUN;
   op->settings = *settings;
   op->limits = lpg_run_limits(op->conn, settings);
+  op->scope = lpg_scope_guards(op->conn) ? op->conn->scope : NULL;
   if (action == LPG_EACH) {
     op->rest = on_rest;
     op->limits.each = true;

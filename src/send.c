@@ -214,13 +214,11 @@ int lpg_send_statement(lua_State *L, lpg_op *op, int slot)
     return doubt(L, op, slot);
   if (wrong)
     return misfit(L, slot, wrong, &fault);
-  char begin[LPG_BEGIN];
-  memcpy(begin, c->begin, sizeof begin);
-  op->begins = *begin;
+  memcpy(op->begin, c->begin, sizeof op->begin);
   op->transaction =
-      op->begins || PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
-  if (op->begins) {
-    request.before = begin;
+      *op->begin || PQtransactionStatus(c->wire.pg) != PQTRANS_IDLE;
+  if (*op->begin) {
+    request.before = op->begin;
   } else if (!surround(L, op, slot, &request)) {
     lpg_error_new(L, "wrong_action",
                   op->action == LPG_EACH

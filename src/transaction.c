@@ -261,7 +261,7 @@ static int enter(lua_State *L)
 /* core.guard(scope, true): the body begins. core.guard(scope, false): it has
  * ended, and a BEGIN that was put off is not sent any more. Answers its first
  * failure, or nil, whether the transaction is not the one any more that was
- * begun, whether the scope is open, and whether it has yet to begin. */
+ * begun, whether the scope is open, and whether nothing has begun for sure. */
 static int guard(lua_State *L)
 {
   lpg_scope *s = luaL_checkudata(L, 1, scope_name);
@@ -285,7 +285,7 @@ static int guard(lua_State *L)
   s->guarded = on;
   lua_pushboolean(L, c->broken || c->closed || s->torn);
   lua_pushboolean(L, 1);
-  lua_pushboolean(L, *c->begin);
+  lua_pushboolean(L, *c->begin && !c->op); /* which may send it */
   if (!on && !s->outer)
     *c->begin = '\0';
   return 4;

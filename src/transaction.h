@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* transaction: the scopes that lua/pg/transaction.lua opens, one in another.
+ * The outermost's BEGIN waits in the connection for the first statement.
  * While the innermost is guarded, the first failure of a statement is kept and
  * the statements after it are refused. A scope that goes away open (a closed,
  * dead or collected coroutine) leaves it to the next statement to take back
@@ -16,7 +17,7 @@ typedef struct lpg_scope {
   lua_State *thread; /* that it was opened in; by user value 2 */
   lpg_lease *lease;  /* of its handles, by user value 3 */
   bool open;
-  bool guarded; /* the body runs; else BEGIN, COMMIT and the like */
+  bool guarded; /* the body runs; else SAVEPOINT, COMMIT and the like */
   bool torn;    /* a statement of the body was left in the middle */
   char undo[LPG_UNDO];
 } lpg_scope;

@@ -162,24 +162,24 @@ end
 
 -- --- making ready ------------------------------------------------------------------------------
 
-local function is_sound(slot, deadline)
-  local db, now = slot.db, core.now()
+local function is_sound(slot, claim)
+  local db, now, deadline = slot.db, core.now(), claim.deadline
   if now >= slot.dies_at or not core.settle(db, math.max(deadline - now, RENEWING)) then
     return false
   end
-  if now - slot.idle_since < TRUSTED then return true end
+  if now - slot.idle_since < claim.trust then return true end
   local seconds = math.min(CLEARING, core.timeout(db), math.max(deadline - core.now(), 0.001))
   return db:query { query = "", timeout = seconds } ~= nil
 end
 
 --- Looks at the connection of a slot, and opens one where there is none, or none that is sound.
-local function prepare(pool, slot, deadline)
+local function prepare(pool, slot, claim)
   if slot.db then
-    if is_sound(slot, deadline) then return true end
+    if is_sound(slot, claim) then return true end
     close(pool, slot)
     pool.counters.replaced = pool.counters.replaced + 1
   end
-  local db, err = pool.open(math.max(deadline - core.now(), 0.001))
+  local db, err = pool.open(math.max(claim.deadline - core.now(), 0.001))
   if not db then return nil, err end
   core.share_types(db, pool.types)
   slot.db, slot.dies_at = db, core.now() + pool.max_lifetime * (0.9 + 0.1 * jitter())
@@ -282,7 +282,7 @@ local function try(pool, claim, place)
   local slot = not pool.closed and queue.is_next(pool, claim) and take(pool)
   if not slot then return end
   hold(claim, slot)
-  local ready, err = prepare(pool, slot, claim.deadline)
+  local ready, err = prepare(pool, slot, claim)
   if ready and not pool.closed then
     pool.refusals = 0
     return lend(pool, claim, place)
@@ -309,13 +309,14 @@ end
 ---@param seconds number
 ---@param place string where in the program
 ---@param scoped? boolean for a call of the coroutine that runs, whose end is the end of the use
+---@param trust? number seconds that an idle one is not asked whether it lives
 ---@return pg.Connection|nil
 ---@return pg.Error?
-function slots.acquire(pool, seconds, place, scoped)
+function slots.acquire(pool, seconds, place, scoped, trust)
   if pool.pid ~= core.pid() then slots.reset(pool) end -- after a fork: the parent's stay its own
   local now = core.now()
   local claim <close> = claim_of(pool, now + seconds)
-  claim.since, claim.limit, claim.scoped = now, seconds, scoped
+  claim.since, claim.limit, claim.scoped, claim.trust = now, seconds, scoped, trust or TRUSTED
   local cause
   while true do
     local db, err, refused = try(pool, claim, place)

@@ -80,8 +80,8 @@ end
 ---@field raised? { [1]: any }
 ---@field broken? boolean
 
---- Runs the body; answers also whether there is something to commit.
----@return pg.Outcome, boolean
+--- Runs the body; answers also whether to commit, and whether there is nothing to.
+---@return pg.Outcome, boolean, boolean?
 local function run(db, scope, body, tx)
   local _, was_broken = core.guard(scope, true)
   local values = was_broken and { true, n = 1 } or table.pack(xpcall(body, locate, tx))
@@ -98,7 +98,7 @@ local function run(db, scope, body, tx)
       { fixes = { RETURN_OR_RAISE } }), broken = true }, false
   end
   local err = not first and second or nil
-  return { values = values, err = err }, err == nil and not unbegun
+  return { values = values, err = err }, err == nil, unbegun
 end
 
 --- Takes back what the scope has begun. A connection where that fails is cut, but
@@ -120,12 +120,15 @@ end
 -- What ends a transaction that was not committed, for sure.
 local KNOWN = { ["25P03"] = true } -- idle_in_transaction_session_timeout
 
---- COMMIT's error, or nil.
-local function commit(db, scope, savepoint, deadline)
+--- COMMIT's error, or nil. `unbegun`: nothing was sent that could be committed.
+local function commit(db, scope, savepoint, deadline, unbegun)
   if deadline and core.now() >= deadline then
     roll_back(db, scope, savepoint)
     return fail(db, "query_timeout", "the transaction's deadline had passed before its COMMIT: "
       .. "it was rolled back", { completed = false, retryable = true })
+  elseif unbegun then
+    core.leave(scope)
+    return nil
   end
   local was_lost = db:status().state == "lost"
   local done, err = db:execute(savepoint and "RELEASE SAVEPOINT " .. savepoint or "COMMIT")
@@ -177,10 +180,10 @@ local function try(db, body, plan)
   local _ <close> = setmetatable({}, { __close = function() -- of a coroutine, closed
     if running then roll_back(db, scope, savepoint) end
   end })
-  local outcome, good = run(db, scope, body, tx)
+  local outcome, good, unbegun = run(db, scope, body, tx)
   running = false
   if good and not plan.dry then
-    outcome.err = commit(db, scope, savepoint, plan.deadline)
+    outcome.err = commit(db, scope, savepoint, plan.deadline, unbegun)
     if outcome.err then outcome.values = nil end
   else
     roll_back(db, scope, savepoint)

@@ -48,24 +48,31 @@ end
 
 --- The FROM item, and the values in it, column by column: u.c1, u.c2, ... cast
 --- to the column's type where they go as text. The row's place, from 1, is u.place,
---- if it is asked for. The lists, alike in length, are gone through side by side: of
---- functions in FROM the server would first make a table, which takes it longer than
---- to insert the rows.
+--- if it is asked for: then the lists are a function in FROM, of which the planner
+--- knows the length and the order, but which the server makes a table of first. Else
+--- it goes through them side by side, alike in length as they are.
 ---@param columns pg.catalog.Column[] one at least
 ---@param first integer number of the first parameter
 ---@param placed? boolean
 ---@return string from, string[] items
 function unnest.source(columns, first, placed)
-  local lists, items = {}, {}
+  local arrays, names, items = {}, {}, {}
   for i, column in ipairs(columns) do
-    local list = ("$%d::%s[]"):format(first + i - 1, column.native and column.type or TEXT)
-    lists[i] = ("pg_catalog.unnest(%s) AS c%d"):format(list, i)
+    names[i] = "c" .. i
+    arrays[i] = ("$%d::%s[]"):format(first + i - 1, column.native and column.type or TEXT)
     items[i] = "u.c" .. i .. (column.native and "" or "::" .. column.type)
-    if placed and i == #columns then
-      lists[i + 1] = ("pg_catalog.generate_subscripts(%s, 1) AS place"):format(list)
-    end
   end
-  return ("(SELECT %s) AS u"):format(table.concat(lists, ", ")), items
+  if placed then
+    -- Of several arguments only the bare name makes columns; it means pg_catalog's whatever the
+    -- search_path.
+    return ("%s(%s) WITH ORDINALITY AS u (%s, place)"):format(#columns == 1
+      and "pg_catalog.unnest" or "unnest", table.concat(arrays, ", "), table.concat(names, ", ")),
+      items
+  end
+  for i, name in ipairs(names) do
+    arrays[i] = ("pg_catalog.unnest(%s) AS %s"):format(arrays[i], name)
+  end
+  return ("(SELECT %s) AS u"):format(table.concat(arrays, ", ")), items
 end
 
 --- A list of values, its length in `n`, as the parameter of its column.

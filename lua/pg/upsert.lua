@@ -25,6 +25,13 @@ local function is_list(values)
   return next(values) == nil or rawget(values, 1) ~= nil or core.is_list(values)
 end
 
+local function is_new(row, checked)
+  for name in next, row do
+    if not checked[name] then return true end
+  end
+  return false
+end
+
 --- Raises unless it is a row, or a list of rows without gaps.
 local function check(values, level)
   if not is_list(values) then return insert.check(values, level) end
@@ -37,11 +44,9 @@ local function check(values, level)
   for i = 1, count do
     local row = values[i]
     sql.need_table(row, "row " .. i, level + 1)
-    for name in next, row do
-      if not checked[name] then
-        insert.check(row, level + 1)
-        checked[name] = true
-      end
+    if is_new(row, checked) then
+      insert.check(row, level + 1)
+      for name in next, row do checked[name] = true end
     end
   end
 end
@@ -57,8 +62,8 @@ local UNCERTAIN <const> = {}
 ---@field identity string[]|false the columns that tell stored rows apart
 ---@field seen table<any, integer> the place of each row by its identity
 
---- The identity's values as a key; nil where one of them is NULL or has no text. No
---- string of the server's begins with a NUL.
+--- The identity's values as a key; nil where one of them is NULL or has no text. Values of
+--- a column that are not all strings (jsonb) hold no NUL.
 local function mark_of(row, identity)
   local parts = {}
   for i, name in ipairs(identity) do

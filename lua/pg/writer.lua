@@ -133,7 +133,7 @@ local function collect(job, tx, totals, results)
       if missing > 0 then
         local first, last = locate.twice(tx, group, job.always, some(job))
         if first then
-          return nil, writer.refuse(tx, batch.fault(group.places[last], next(job.always),
+          return nil, writer.refuse(tx, batch.fault(group.places[last], job.key[1],
             ("row %d has the same key"):format(group.places[first])))
         elseif last then
           return nil, last
