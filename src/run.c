@@ -34,27 +34,6 @@ static int give_lesson(lua_State *L, int slot)
   return 1;
 }
 
-/* BEGIN goes along with a single statement that runs, but COPY, and not where
- * something goes before it already. */
-static bool brings_begin(lua_State *L, const lpg_op *op)
-{
-  char word[LPG_WORD];
-  lpg_next_word(lua_tostring(L, SQL), word);
-  return op->action <= LPG_EXECUTE && !op->script &&
-         strcmp(word, "copy") != 0 && !lpg_run_needs_read_only(op->conn);
-}
-
-static int send_begin(lua_State *L, lpg_op *op, int slot)
-{
-  bool guard = lpg_run_needs_read_only(op->conn);
-  lpg_request request = {.kind = guard ? LPG_STATEMENT : LPG_SCRIPT,
-                         .sql = op->begin,
-                         .before = guard ? LPG_READ_ONLY : NULL};
-  memcpy(op->begin, op->conn->begin, sizeof op->begin);
-  *op->conn->begin = '\0';
-  return lpg_send(L, op, slot, LPG_AT_BEGIN, &request);
-}
-
 /* The transaction has ended while the server was asked what goes before the
  * statement: it would run on its own. */
 static int refuse_alone(lua_State *L, int slot)
@@ -103,8 +82,8 @@ static int advance(lua_State *L, lpg_op *op, int slot)
   }
   if (lpg_codecs_due(c) && !op->settings.own && op->stage != LPG_AT_CODECS)
     return lpg_codecs_ask(L, op, slot);
-  if (*c->begin && !brings_begin(L, op))
-    return send_begin(L, op, slot);
+  if (*c->begin && !lpg_brings_begin(L, op))
+    return lpg_send_begin(L, op, slot);
   if (op->action == LPG_TRANSFER)
     return lpg_send_copy(L, op, slot);
   if (lpg_named_settle(L, slot + CONN, op->first, op->count))

@@ -132,6 +132,25 @@ bool lpg_run_needs_read_only(const lpg_conn *c)
          PQtransactionStatus(c->wire.pg) == PQTRANS_IDLE;
 }
 
+bool lpg_brings_begin(lua_State *L, const lpg_op *op)
+{
+  char word[LPG_WORD];
+  lpg_next_word(lua_tostring(L, SQL), word);
+  return op->action <= LPG_EXECUTE && !op->script &&
+         strcmp(word, "copy") != 0 && !lpg_run_needs_read_only(op->conn);
+}
+
+int lpg_send_begin(lua_State *L, lpg_op *op, int slot)
+{
+  bool guard = lpg_run_needs_read_only(op->conn);
+  lpg_request request = {.kind = guard ? LPG_STATEMENT : LPG_SCRIPT,
+                         .sql = op->begin,
+                         .before = guard ? LPG_READ_ONLY : NULL};
+  memcpy(op->begin, op->conn->begin, sizeof op->begin);
+  *op->conn->begin = '\0';
+  return lpg_send(L, op, slot, LPG_AT_BEGIN, &request);
+}
+
 /* A savepoint round it would be lost, or it would be lost in one. */
 static bool steers(const char *sql)
 {

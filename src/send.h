@@ -38,6 +38,10 @@ bool lpg_must_describe(lua_State *L, const lpg_op *op, int slot);
 /* Does Describe also give the statement a name? */
 bool lpg_will_prepare(const lpg_op *op);
 int lpg_send_describe(lua_State *L, lpg_op *op, int slot);
+/* Does a BEGIN that waits go along with the statement? With a single one that
+ * runs, but COPY, and not where something goes before it already. */
+bool lpg_brings_begin(lua_State *L, const lpg_op *op);
+int lpg_send_begin(lua_State *L, lpg_op *op, int slot);
 int lpg_send_statement(lua_State *L, lpg_op *op, int slot);
 int lpg_send_copy(lua_State *L, lpg_op *op, int slot);
 

@@ -25,6 +25,7 @@ local function is_list(values)
   return next(values) == nil or rawget(values, 1) ~= nil or core.is_list(values)
 end
 
+-- Whether it gives a column that no row before it gave.
 local function is_new(row, checked)
   for name in next, row do
     if not checked[name] then return true end
